@@ -1,0 +1,1 @@
+"""Deep clustering and dual-path RNNs for single-channel speech separation."""

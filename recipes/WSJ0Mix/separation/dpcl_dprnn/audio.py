@@ -1,0 +1,173 @@
+"""Reading and writing sound files, with errors that name the file."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+import soundfile
+
+from .errors import UserError
+
+SOUND_SUFFIXES = (".wav", ".flac")
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Give a temporary path that becomes `path` only if the block succeeds.
+
+    A reader therefore sees the old file or the whole new one, never a part.
+    Missing parent folders are made.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file to write.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write; same folder and suffix, hidden name.
+
+    Raises
+    ------
+    UserError
+        When the folder cannot be written or the disk is full.
+    """
+    path = pathlib.Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=".", suffix=path.suffix
+        )
+        os.close(handle)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        yield pathlib.Path(temporary)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror or error}. "
+            "Free some space or choose another folder."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_text(path, text):
+    """Write a text file whole or not at all (see `atomic_path`)."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_wav(path, samples, rate):
+    """Write a mono 16-bit wav file whole or not at all.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file to write.
+    samples : numpy.ndarray, [T]
+        int16, written as it is; or floating point with full scale at 1.0,
+        rounded to the nearest 16-bit value and limited to full scale.
+    rate : int
+        Samples per second.
+    """
+    if samples.dtype != np.int16:
+        scaled = np.round(np.asarray(samples, dtype=np.float64) * 32768)
+        samples = np.clip(scaled, -32768, 32767).astype(np.int16)
+    with atomic_path(path) as temporary:
+        try:
+            soundfile.write(
+                temporary, samples, rate, format="WAV", subtype="PCM_16"
+            )
+        except soundfile.LibsndfileError as error:  # a full disk, mostly
+            raise OSError(error.code, str(error)) from error
+
+
+def audio_info(path):
+    """Rate, channels and frames of a sound file, from its header.
+
+    Raises
+    ------
+    UserError
+        When the file is missing or is not a sound file.
+    """
+    try:
+        return soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UserError(
+            f"Cannot read {path} as sound: {error}. "
+            "Replace or remove the file."
+        ) from error
+
+
+def read_audio(path, rate=None, start=0, frames=-1):
+    """Read a mono sound file.
+
+    Arguments
+    ---------
+    path : str or Path
+        A WAV or FLAC file (or any format that libsndfile reads).
+    rate : int, optional
+        The sampling rate that the file must have.
+    start : int
+        First sample to read.
+    frames : int
+        Number of samples to read; -1 reads to the end.
+
+    Returns
+    -------
+    samples : numpy.ndarray, [T]
+        float32, full scale at 1.0.
+    rate : int
+        Samples per second.
+
+    Raises
+    ------
+    UserError
+        When the file is unreadable or truncated, is not mono, has another
+        rate than asked for, or holds NaN or infinite samples.
+    """
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            wanted = file.frames - start if frames < 0 else frames
+            channels, file_rate = file.channels, file.samplerate
+            file.seek(start)
+            samples = file.read(wanted, dtype="float32")
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UserError(
+            f"Cannot read {path} as sound: {error}. "
+            "Replace or remove the file."
+        ) from error
+    check_format(path, channels, file_rate, rate)
+    if len(samples) < wanted:
+        raise UserError(
+            f"{path} is truncated: {len(samples)} of {wanted} samples could "
+            "be read. Copy or make the file again."
+        )
+    if not np.isfinite(samples).all():
+        raise UserError(
+            f"{path} has NaN or infinite samples. Make the file again."
+        )
+    return samples, file_rate
+
+
+def check_format(path, channels, file_rate, rate=None):
+    """Raise `UserError` unless the file is mono and at the wanted rate."""
+    if channels != 1:
+        raise UserError(
+            f"{path} has {channels} channels; one is expected. "
+            "Convert it to mono."
+        )
+    if rate is not None and file_rate != rate:
+        raise UserError(
+            f"{path} has a sampling rate of {file_rate} Hz, but {rate} Hz is "
+            f"expected. Resample the data or set --sample_rate={file_rate}."
+        )

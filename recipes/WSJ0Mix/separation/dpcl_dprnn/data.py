@@ -1,0 +1,134 @@
+"""From manifests to batches, and what training does to a batch."""
+
+import torch
+from speechbrain.augment.time_domain import SpeedPerturb
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.data_pipeline import provides, takes
+
+from .audio import audio_info, read_audio
+
+
+def mixture_dataset(manifest, num_spks, sample_rate, crop=None):
+    """A dataset of mixtures and their sources.
+
+    Arguments
+    ---------
+    manifest : str or Path
+        CSV of `manifests.prepare_manifests`.
+    num_spks : int
+        Number of speakers, C.
+    sample_rate : int
+        Sampling rate in Hz.
+    crop : float, optional
+        Seconds of a random piece to take of each utterance that is longer.
+
+    Returns
+    -------
+    speechbrain.dataio.dataset.DynamicItemDataset
+        Items `id`, `mixture` [T] and `sources` [C, T], float32.
+    """
+    columns = ["mix_wav"] + [f"s{k + 1}_wav" for k in range(num_spks)]
+    samples = None if crop is None else round(crop * sample_rate)
+
+    @takes(*columns)
+    @provides("mixture", "sources")
+    def load(*paths):
+        start, frames = 0, -1
+        if samples is not None:
+            total = audio_info(paths[0]).frames
+            frames = min(samples, total)
+            start = int(torch.randint(total - frames + 1, (1,)))
+        signals = [
+            torch.from_numpy(read_audio(path, sample_rate, start, frames)[0])
+            for path in paths
+        ]
+        yield signals[0]
+        yield torch.stack(signals[1:], dim=-1)  # [T, C]: padded along T
+
+    return DynamicItemDataset.from_csv(
+        manifest,
+        dynamic_items=[load],
+        output_keys=["id", "mixture", "sources"],
+    )
+
+
+class RandomMixing(torch.nn.Module):
+    """Make new mixtures out of a training batch.
+
+    Each source of the batch may be sped up or slowed down, then dealt anew
+    to the mixtures, and scaled by a random gain; the mixture is the sum of
+    what comes out. Random numbers are PyTorch's.
+
+    Arguments
+    ---------
+    sample_rate : int
+        Sampling rate in Hz.
+    speeds : list of int
+        Speeds to choose from, in percent; one for each source of the batch.
+        [100] changes nothing.
+    shuffle : bool
+        Whether to deal the sources of the batch anew. With S speakers in
+        the data, one mixture in S then holds the same voice twice.
+    gain_db : float
+        Gains are uniform between minus and plus this, in dB.
+
+    Example
+    -------
+    >>> mixing = RandomMixing(sample_rate=8000, speeds=[95, 100, 105])
+    >>> sources = torch.randn(4, 2, 8000)
+    >>> mixture, sources, lengths = mixing(sources, torch.full((4,), 8000))
+    >>> bool((mixture - sources.sum(dim=1)).abs().max() < 1e-5)
+    True
+    """
+
+    def __init__(self, sample_rate, speeds=(100,), shuffle=False, gain_db=0.0):
+        super().__init__()
+        self.shuffle = shuffle
+        self.gain_db = gain_db
+        self.perturb = None
+        if list(speeds) != [100]:
+            self.perturb = SpeedPerturb(sample_rate, list(speeds))
+
+    def forward(self, sources, lengths):
+        """Make new mixtures.
+
+        Arguments
+        ---------
+        sources : torch.Tensor, [B, C, T]
+        lengths : torch.Tensor, [B]
+            Valid samples.
+
+        Returns
+        -------
+        mixture : torch.Tensor, [B, T']
+        sources : torch.Tensor, [B, C, T']
+        lengths : torch.Tensor, [B]
+        """
+        batch, count, _ = sources.shape
+        device = sources.device
+        lengths = lengths.unsqueeze(1).expand(batch, count)
+        if self.perturb is not None:
+            sources, lengths = self.change_speeds(sources, lengths)
+        if self.shuffle:
+            order = torch.rand(batch, count, device=device).argsort(dim=0)
+            columns = torch.arange(count, device=device)
+            sources, lengths = sources[order, columns], lengths[order, columns]
+        if self.gain_db:
+            gains = (2 * torch.rand(batch, count, 1, device=device) - 1)
+            sources = sources * 10 ** (self.gain_db * gains / 20)
+        # The shortest source ends the mixture, as in wsj0-mix "min".
+        lengths = lengths.min(dim=1).values
+        steps = torch.arange(sources.shape[-1], device=device)
+        sources = sources * (steps < lengths[:, None, None])
+        return sources.sum(dim=1), sources, lengths
+
+    def change_speeds(self, sources, lengths):
+        """Perturb the speed of each source of the batch by itself."""
+        before = sources.shape[-1]
+        changed = [self.perturb(s) for s in sources.unbind(dim=1)]
+        scales = [s.shape[-1] / before for s in changed]
+        shortest = min(s.shape[-1] for s in changed)
+        sources = torch.stack([s[:, :shortest] for s in changed], dim=1)
+        scales = torch.tensor(scales, device=lengths.device)
+        lengths = (lengths * scales).long().clamp(1, shortest)
+        return sources, lengths

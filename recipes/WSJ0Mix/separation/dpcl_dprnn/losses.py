@@ -1,0 +1,230 @@
+"""Deep-clustering and permutation-invariant losses, as pure functions.
+
+All of them compute in fp32, also under autocast, and give one value per
+utterance. Axis letters are in model.py.
+"""
+
+import itertools
+
+import torch
+from scipy.optimize import linear_sum_assignment
+
+EPS = 1e-8
+
+
+def _normalised(weights):
+    """Weights that sum to 1 per utterance, or stay 0 where all are 0."""
+    weights = weights.float().flatten(1)
+    return weights / weights.sum(dim=1, keepdim=True).clamp_min(EPS)
+
+
+def _gram_matrices(embeddings, targets, weights):
+    """V'V [B, D, D], V'Y [B, D, C] and the diagonal of Y'Y [B, C], weighted.
+
+    The weight w of a bin enters once in each product, which is the same as
+    scaling its rows of V and Y by sqrt(w).
+    """
+    v = embeddings.float().flatten(1, -2)  # [B, L * F, D], F runs faster
+    y = targets.float().flatten(1, -2)  # [B, L * F, C]
+    w = _normalised(weights).unsqueeze(-1)
+    wv = w * v
+    vv = wv.transpose(1, 2) @ v
+    vy = wv.transpose(1, 2) @ y
+    return vv, vy, (w * y).sum(dim=1)
+
+
+def dpcl_loss(embeddings, targets, weights):
+    """Deep-clustering loss in its low-rank form.
+
+    ||W(VV' - YY')W||^2 with W = diag(sqrt(w)), computed as
+    ||V'WV||^2 - 2 ||V'WY||^2 + ||Y'WY||^2 (Hershey et al., arXiv 1508.04306,
+    eq. 1; weights of Wang, Le Roux & Hershey, ICASSP 2018). For balanced
+    speakers it is 0 for perfect embeddings, 1 - 1/C for equal ones and about
+    1/D + 1/C for random ones.
+
+    Arguments
+    ---------
+    embeddings : torch.Tensor, [B, L, F, D]
+        Of unit norm over D.
+    targets : torch.Tensor, [B, L, F, C]
+        One-hot assignment of bins to speakers.
+    weights : torch.Tensor, [B, L, F]
+        Non-negative; normalised here to sum to 1 per utterance.
+
+    Returns
+    -------
+    torch.Tensor, [B]; 0 for an utterance without any weight
+
+    Example
+    -------
+    >>> y = torch.eye(2).reshape(1, 1, 2, 2)
+    >>> dpcl_loss(y, y, torch.ones(1, 1, 2))
+    tensor([0.])
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        vv, vy, yy = _gram_matrices(embeddings, targets, weights)
+        return (
+            vv.square().sum(dim=(1, 2))
+            - 2 * vy.square().sum(dim=(1, 2))
+            + yy.square().sum(dim=1)
+        )
+
+
+def whitened_dpcl_loss(embeddings, targets, weights, ridge=1e-4):
+    """Whitened k-means loss for deep clustering.
+
+    D - tr[(V'V)^-1 V'Y (Y'Y)^-1 Y'V] (Wang, Le Roux & Hershey, "Alternative
+    objective functions for deep clustering", ICASSP 2018, eq. 11). It lies
+    between D - C (the embeddings span the targets) and D.
+
+    Arguments
+    ---------
+    embeddings : torch.Tensor, [B, L, F, D]
+    targets : torch.Tensor, [B, L, F, C]
+    weights : torch.Tensor, [B, L, F]
+    ridge : float
+        Added to the diagonal of V'V, whose trace is 1 for unit embeddings.
+
+    Returns
+    -------
+    torch.Tensor, [B]; 0 for an utterance without any weight
+
+    Example
+    -------
+    >>> y = torch.eye(2).reshape(1, 1, 2, 2)
+    >>> whitened_dpcl_loss(y, y, torch.ones(1, 1, 2)).round(decimals=2)
+    tensor([0.])
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        vv, vy, yy = _gram_matrices(embeddings, targets, weights)
+        size = vv.shape[-1]
+        vv = vv + ridge * torch.eye(size, device=vv.device)
+        # A Cholesky solve of D x D systems: torch.linalg.solve hangs on
+        # batches of large ones on some CPUs.
+        solved = torch.cholesky_solve(vy, torch.linalg.cholesky(vv))
+        explained = (vy * solved).sum(dim=1) / yy.clamp_min(EPS)  # [B, C]
+        active = yy.sum(dim=1) > 0
+        return active * (size - explained.sum(dim=1))
+
+
+def sample_mask(length, lengths, device):
+    """1 for valid samples, 0 for padding, [B, T]; None when all are valid."""
+    if lengths is None:
+        return None
+    steps = torch.arange(length, device=device)
+    return (steps < lengths.unsqueeze(1)).float()
+
+
+def pairwise_si_snr(estimates, sources, lengths=None):
+    """SI-SNR of every estimate against every source.
+
+    Zero-mean scale-invariant SNR, 10 log10(|s_t|^2 / |e - s_t|^2) with s_t
+    the projection of estimate e on source s (Le Roux et al., arXiv
+    1811.02508).
+
+    Arguments
+    ---------
+    estimates : torch.Tensor, [B, C, T]
+    sources : torch.Tensor, [B, C, T]
+    lengths : torch.Tensor, [B], optional
+        Valid samples; what lies beyond them does not count.
+
+    Returns
+    -------
+    torch.Tensor, [B, C, C], in dB: entry i, j is of estimate i against
+    source j. Meaningless, though finite, for a silent source.
+    """
+    with torch.autocast(estimates.device.type, enabled=False):
+        estimates, sources = estimates.float(), sources.float()
+        mask = sample_mask(sources.shape[-1], lengths, sources.device)
+        estimates = _zero_mean(estimates, mask)
+        sources = _zero_mean(sources, mask)
+        dot = estimates @ sources.transpose(1, 2)  # [B, C, C]
+        source_power = sources.square().sum(dim=-1).unsqueeze(1)
+        estimate_power = estimates.square().sum(dim=-1).unsqueeze(2)
+        signal = dot.square() / (source_power + EPS)
+        # |e - s_t|^2 = |e|^2 - |s_t|^2, as the two are orthogonal. In fp32
+        # that difference is exact to about 60 dB, beyond any separation.
+        noise = (estimate_power - signal).clamp_min(0)
+        # Relative, so that quiet recordings score as loud ones do.
+        tiny = EPS * estimate_power + EPS
+        return 10 * torch.log10((signal + tiny) / (noise + tiny))
+
+
+def _zero_mean(x, mask):
+    """Remove the mean over the valid samples and silence the padding."""
+    if mask is None:
+        return x - x.mean(dim=-1, keepdim=True)
+    mask = mask.unsqueeze(1)
+    count = mask.sum(dim=-1, keepdim=True).clamp_min(1)
+    return (x - (x * mask).sum(dim=-1, keepdim=True) / count) * mask
+
+
+def best_permutation(scores):
+    """The assignment of estimates to sources with the largest total score.
+
+    All permutations up to three speakers, the Hungarian algorithm beyond.
+
+    Arguments
+    ---------
+    scores : torch.Tensor, [B, C, C]
+        Entry i, j for giving estimate i to source j.
+
+    Returns
+    -------
+    torch.Tensor, [B, C], int64: the estimate for each source, so that
+    `estimates[b, permutation[b]]` is in the order of the sources
+
+    Example
+    -------
+    >>> best_permutation(torch.tensor([[[0.0, 9.0], [8.0, 0.0]]]))
+    tensor([[1, 0]])
+    """
+    count = scores.shape[-1]
+    if count > 3:
+        pairs = [
+            linear_sum_assignment(s.T, maximize=True)[1]
+            for s in scores.detach().cpu().numpy()
+        ]
+        return torch.as_tensor(pairs, device=scores.device).reshape(-1, count)
+    candidates = torch.tensor(
+        list(itertools.permutations(range(count))), device=scores.device
+    )  # [P, C]
+    sources = torch.arange(count, device=scores.device)
+    totals = scores[:, candidates, sources].sum(dim=-1)  # [B, P]
+    return candidates[totals.argmax(dim=-1)]
+
+
+def pit_si_snr_loss(estimates, sources, lengths=None):
+    """Negative SI-SNR under the best permutation (utterance-level PIT).
+
+    Kolbaek et al., arXiv 1703.06284; silent sources, for which SI-SNR is not
+    defined, do not count.
+
+    Arguments
+    ---------
+    estimates : torch.Tensor, [B, C, T]
+    sources : torch.Tensor, [B, C, T]
+    lengths : torch.Tensor, [B], optional
+        Valid samples.
+
+    Returns
+    -------
+    loss : torch.Tensor, [B], in dB; 0 where all sources are silent
+    permutation : torch.Tensor, [B, C]
+        The estimate for each source.
+
+    Example
+    -------
+    >>> sources = torch.randn(3, 2, 800)
+    >>> loss, permutation = pit_si_snr_loss(sources.flip(1), sources)
+    >>> permutation[0]
+    tensor([1, 0])
+    """
+    mask = sample_mask(sources.shape[-1], lengths, sources.device)
+    audible = _zero_mean(sources.float(), mask).square().sum(dim=-1) > EPS
+    scores = pairwise_si_snr(estimates, sources, lengths)
+    scores = scores * audible.unsqueeze(1)
+    permutation = best_permutation(scores.detach())
+    best = scores.gather(1, permutation.unsqueeze(1)).squeeze(1)  # [B, C]
+    return -best.sum(dim=-1) / audible.sum(dim=-1).clamp_min(1), permutation

@@ -1,0 +1,192 @@
+"""From a data set of mixtures to the CSV files that training reads."""
+
+import concurrent.futures
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+import pathlib
+import re
+
+import tqdm
+
+from .audio import audio_info, check_format, read_audio, write_text
+from .errors import UserError
+from .layouts import SPLITS, find_layout, list_files
+
+logger = logging.getLogger(__name__)
+
+# Sizes from here up stand for "unknown" in files written to a pipe.
+STREAMED = 0x7FFFF000
+
+
+def prepare_manifests(
+    data_folder,
+    save_folder,
+    num_spks=2,
+    sample_rate=8000,
+    mode="min",
+    skip_prep=False,
+):
+    """Check a data set and list it in `train.csv`, `valid.csv`, `test.csv`.
+
+    The columns are `ID, duration, mix_wav, s1_wav, s2_wav, ...`, with the
+    duration in seconds and absolute paths. The header of every file is read,
+    unless the same files were checked before.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        A folder like wsj0-mix, `wav8k/min/{tr,cv,tt}/{mix,s1,s2,...}`, or
+        `{train,valid,test}/{mixture,source1,source2,...}`, of WAV or FLAC.
+    save_folder : str or Path
+        Where the CSV files go.
+    num_spks : int
+        Speakers in each mixture.
+    sample_rate : int
+        The sampling rate that the files must have.
+    mode : str
+        `min` or `max`, for wsj0-mix.
+    skip_prep : bool
+        Take the CSV files as they are.
+
+    Returns
+    -------
+    dict
+        The CSV file of `train`, `valid` and `test`.
+
+    Raises
+    ------
+    UserError
+        When the data set is incomplete, not what the options say, or has a
+        damaged file.
+    """
+    save_folder = pathlib.Path(save_folder)
+    csv_files = {split: save_folder / f"{split}.csv" for split in SPLITS}
+    if skip_prep:
+        for path in csv_files.values():
+            if not path.is_file():
+                raise UserError(f"{path} is missing. Leave out skip_prep.")
+        return {split: str(path) for split, path in csv_files.items()}
+
+    data_folder = pathlib.Path(os.path.abspath(data_folder))
+    layout, root = find_layout(data_folder, sample_rate, mode)
+    rows = {
+        split: list_files(root / folder, layout, num_spks)
+        for split, folder in zip(SPLITS, layout.splits, strict=True)
+    }
+    state_file = save_folder / "manifests.json"
+    data_state = _data_state(rows, sample_rate)
+    if _read_state(state_file) == {"data": data_state, **_digests(csv_files)}:
+        logger.info("The data are as they were: %s are kept.", save_folder)
+    else:
+        texts = {s: _check_split(r, sample_rate) for s, r in rows.items()}
+        # From here until the end, nothing vouches for the CSV files.
+        state_file.unlink(missing_ok=True)
+        for split, path in csv_files.items():
+            write_text(path, texts[split])
+        state = {"data": data_state, **_digests(csv_files)}
+        write_text(state_file, json.dumps(state, indent=2) + "\n")
+    return {split: str(path) for split, path in csv_files.items()}
+
+
+def _check_split(rows, rate):
+    """Check the files of a split; return the text of its CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    sources = [f"s{n}_wav" for n in range(1, len(next(iter(rows.values()))))]
+    writer.writerow(["ID", "duration", "mix_wav", *sources])
+    # Threads: the time goes in waiting for the disk.
+    pool = concurrent.futures.ThreadPoolExecutor()
+    try:
+        frames = pool.map(lambda row: _check_row(row, rate), rows.values())
+        bar = tqdm.tqdm(frames, "checking", len(rows), unit="mixture")
+        for (name, row), count in zip(rows.items(), bar, strict=True):
+            writer.writerow([name, count / rate, *row])
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return text.getvalue()
+
+
+def _check_row(row, rate):
+    """Check a mixture and its sources; return their number of samples."""
+    frames = [check_file(path, rate) for path in row]
+    for path, count in zip(row, frames, strict=True):
+        if count != frames[0]:
+            raise UserError(
+                f"{path} has {count} samples, but {row[0]} has {frames[0]}. "
+                "A mixture and its sources must have the same length."
+            )
+    return frames[0]
+
+
+def check_file(path, rate):
+    """Check a sound file without reading more of it than necessary.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        A WAV or FLAC file.
+    rate : int
+        The sampling rate that it must have.
+
+    Returns
+    -------
+    int
+        The number of samples.
+
+    Raises
+    ------
+    UserError
+        When the file is not mono at that rate, empty or truncated, or holds
+        NaN or infinite samples.
+    """
+    info = audio_info(path)
+    check_format(path, info.channels, info.samplerate, rate)
+    # libsndfile shortens a cut WAV file silently, except in its log.
+    cut = re.search(r"^data : (\w+) \(should be", info.extra_info, re.MULTILINE)
+    if cut and int(cut[1]) < STREAMED:
+        raise UserError(f"{path} is truncated. Copy or make the file again.")
+    if info.frames == 0:
+        raise UserError(f"{path} is empty. Copy or make the file again.")
+    if info.subtype in ("FLOAT", "DOUBLE"):  # the only ones that can be NaN
+        read_audio(path, rate)
+    elif info.format == "FLAC":  # a cut one lacks the end
+        read_audio(path, rate, start=info.frames - 1, frames=1)
+    return info.frames
+
+
+def _data_state(rows, sample_rate):
+    """A digest of all that the CSV files depend on."""
+    digest = hashlib.sha256(f"{sample_rate}\n".encode())
+    for split, files in rows.items():
+        for row in files.values():
+            for path in row:
+                try:
+                    stat = path.stat()
+                except OSError as error:  # a link to nothing, mostly
+                    raise UserError(
+                        f"Cannot read {path}: {error.strerror}. "
+                        "Replace or remove the file."
+                    ) from error
+                line = f"{split} {path} {stat.st_size} {stat.st_mtime_ns}\n"
+                digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _digests(csv_files):
+    return {
+        split: hashlib.sha256(path.read_bytes()).hexdigest()
+        for split, path in csv_files.items()
+        if path.is_file()
+    }
+
+
+def _read_state(path):
+    """What was noted down last time, or None."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,135 @@
+"""Who speaks over whom, and how loud: drawing and reading such lists.
+
+A mixture is a list of (path, gain in dB), one for each speaker. A line of an
+official wsj0-mix list is `path gain path gain`.
+"""
+
+import pathlib
+import re
+
+import numpy as np
+
+from .errors import UserError
+
+MAX_GAIN = 2.5  # dB up for one speaker and down for another: 0 to 5 dB apart
+DRAWS = 20  # tries before a set of utterances may come a second time
+
+
+def draw_mixtures(utterances_by_speaker, count, n_spks, rng):
+    """Draw who speaks over whom, and how loud, as in wsj0-mix.
+
+    The speakers of a mixture differ, every utterance is used about equally
+    often, and a set of utterances comes twice only where there are too few.
+    The first speaker has a gain of 0 to 2.5 dB, the second the opposite and
+    the others 0 dB.
+
+    Arguments
+    ---------
+    utterances_by_speaker : dict
+        `{speaker: [path, ...]}`.
+    count : int
+        Number of mixtures.
+    n_spks : int
+        Speakers in each.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    list
+        Each mixture is a list of (path, gain in dB), a speaker each.
+
+    Example
+    -------
+    >>> speech = {"ann": ["ann/1.wav"], "bob": ["bob/1.wav"]}
+    >>> mixture, = draw_mixtures(speech, 1, 2, np.random.default_rng(1))
+    >>> format_mixture(mixture)
+    'ann/1.wav 2.3716 bob/1.wav -2.3716'
+    """
+    paths = [path for each in utterances_by_speaker.values() for path in each]
+    sizes = [len(each) for each in utterances_by_speaker.values()]
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    uses = np.zeros(len(paths))
+    mixtures, sets, names = [], set(), set()
+    for _ in range(count):
+        for attempt in range(1, DRAWS + 1):
+            # Least used first; each retry looks further from the minimum.
+            order = uses + attempt * rng.random(len(uses))
+            chosen = _first_of_each(owners, order, n_spks)
+            if frozenset(chosen) not in sets:
+                break
+        uses[chosen] += 1
+        sets.add(frozenset(chosen))
+        chosen = [paths[index] for index in rng.permutation(chosen)]
+        # Speakers may share file names, so only the gains tell them apart.
+        mixture = _with_gains(chosen, rng)
+        while mixture_name(mixture) in names:
+            mixture = _with_gains(chosen, rng)
+        names.add(mixture_name(mixture))
+        mixtures.append(mixture)
+    return mixtures
+
+
+def _first_of_each(owners, order, n_spks):
+    """The `n_spks` lowest in `order`, no two of one owner."""
+    chosen = []
+    for _ in range(n_spks):
+        chosen.append(int(order.argmin()))
+        order[owners == owners[chosen[-1]]] = np.inf
+    return chosen
+
+
+def _with_gains(paths, rng):
+    gain = float(f"{rng.uniform(0, MAX_GAIN):.5g}")
+    gains = [gain, -gain] + [0.0] * (len(paths) - 2)
+    return list(zip(paths, gains, strict=True))
+
+
+def format_mixture(mixture):
+    """A mixture as a line of the official lists, `path gain path gain`."""
+    return " ".join(f"{path} {gain:.5g}" for path, gain in mixture)
+
+
+def mixture_name(mixture):
+    """The official file name of a mixture, without suffix.
+
+    Example
+    -------
+    >>> mixture_name([("a/40na010x.wav", 1.9857), ("b/01xo031a.wav", -1.9857)])
+    '40na010x_1.9857_01xo031a_-1.9857'
+    """
+    stems = [(pathlib.PurePath(path).stem, gain) for path, gain in mixture]
+    return "_".join(f"{stem}_{gain:.5g}" for stem, gain in stems)
+
+
+def read_list(path):
+    """Read a list of mixtures in the official format.
+
+    Arguments
+    ---------
+    path : str or Path
+        Text file with `path gain path gain ...` on each line.
+
+    Returns
+    -------
+    list
+        Mixtures, as `draw_mixtures` makes them.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read or a line does not fit the format.
+    """
+    entry = re.compile(r"(\S.*?\.\w+) (-?\d[\d.]*(?:e-?\d+)?)(?:\s+|$)")
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the list {path}: {error}.") from error
+    mixtures = []
+    for number, line in enumerate(lines, 1):
+        if not re.fullmatch(f"(?:{entry.pattern})+", line):
+            raise UserError(
+                f"{path}, line {number}, is not 'path gain path gain ...'."
+            )
+        mixtures.append([(p, float(gain)) for p, gain in entry.findall(line)])
+    return mixtures

@@ -1,0 +1,240 @@
+"""The separators: a trunk with a mask head and an embedding head.
+
+The alphabet of axes, used by every module of this package:
+
+    B batch              T samples             C speakers (sources)
+    F frequency bins or encoder filters        L frames
+    N feature channels   K chunk length        S chunks
+    D embedding size
+
+A separator maps features to masks and embeddings, either of which may be
+absent (None) when the system has no such head:
+
+    masks, embeddings = model(features, grid_frames)
+    # [B, F, L] -> [B, C, F, L], [B, L', F', D]
+
+The masks stand on the encoder's own frames. The embeddings stand on the grid
+that the YAML declares, of L' = `grid_frames` frames and F' bins.
+"""
+
+import torch
+import torch.nn.functional as F
+from speechbrain.lobes.models.dual_path import Dual_Path_Model
+from speechbrain.nnet.RNN import LSTM, rnn_init
+
+
+class EmbeddingHead(torch.nn.Module):
+    """A unit-norm embedding for every bin of a time-frequency grid.
+
+    The trunk's frames are averaged down to the frames of the grid, then one
+    linear layer gives the embeddings of all bins of a frame (Hershey et al.,
+    arXiv 1508.04306).
+
+    Arguments
+    ---------
+    in_channels : int
+        Feature channels of the trunk, N.
+    bins : int
+        Bins of the grid, F'.
+    size : int
+        Embedding size, D.
+    pool : int
+        Trunk frames per grid frame: the grid's hop over the encoder's stride.
+
+    Example
+    -------
+    >>> head = EmbeddingHead(in_channels=64, bins=129, size=20, pool=4)
+    >>> head(torch.randn(2, 64, 127), frames=32).shape
+    torch.Size([2, 32, 129, 20])
+    """
+
+    def __init__(self, in_channels, bins=129, size=20, pool=1):
+        super().__init__()
+        self.bins = bins
+        self.size = size
+        self.pool = pool
+        self.linear = torch.nn.Linear(in_channels, bins * size)
+
+    def forward(self, x, frames):
+        """Embed trunk features.
+
+        Arguments
+        ---------
+        x : torch.Tensor, [B, N, L]
+        frames : int
+            Frames of the grid, L'.
+
+        Returns
+        -------
+        torch.Tensor, [B, L', F', D], of unit norm over D
+        """
+        if self.pool > 1:
+            # Grid frame l is centred on trunk frame l * pool.
+            left = self.pool // 2
+            right = max(0, frames * self.pool - left - x.shape[-1])
+            x = F.avg_pool1d(F.pad(x, (left, right)), self.pool)
+        x = x[..., :frames].transpose(1, 2)  # [B, L', N]
+        x = self.linear(x).reshape(len(x), frames, self.bins, self.size)
+        return F.normalize(x.float(), dim=-1)
+
+
+class DualPathSeparator(Dual_Path_Model):
+    """SpeechBrain's dual-path model with a second, embedding head.
+
+    Parameter names are the parent's, so stock checkpoints load. Unlike the
+    parent, whose layers are copies of one another, every layer here starts
+    from weights of its own.
+
+    Reference: Luo, Chen & Yoshioka, arXiv 1910.06379.
+
+    Arguments
+    ---------
+    embedding_head : EmbeddingHead, optional
+        Reads the trunk's output; without it embeddings are None.
+    **kwargs
+        Arguments of `speechbrain.lobes.models.dual_path.Dual_Path_Model`.
+
+    Example
+    -------
+    >>> from speechbrain.lobes.models.dual_path import SBRNNBlock
+    >>> model = DualPathSeparator(
+    ...     in_channels=32, out_channels=16, K=10, num_layers=1,
+    ...     intra_model=SBRNNBlock(16, 8, 1), inter_model=SBRNNBlock(16, 8, 1),
+    ...     embedding_head=EmbeddingHead(16, bins=129, size=20, pool=4),
+    ... )
+    >>> masks, embeddings = model(torch.randn(2, 32, 127), grid_frames=32)
+    >>> masks.shape, embeddings.shape
+    (torch.Size([2, 2, 32, 127]), torch.Size([2, 32, 129, 20]))
+    """
+
+    def __init__(self, embedding_head=None, **kwargs):
+        super().__init__(**kwargs)
+        self.embedding_head = embedding_head
+        for layer in self.dual_mdl[1:]:
+            reinitialize(layer)
+
+    def forward(self, features, grid_frames=None):
+        """Separate features.
+
+        Arguments
+        ---------
+        features : torch.Tensor, [B, F, L]
+        grid_frames : int, optional
+            Frames of the embedding grid, L'; L when not given.
+
+        Returns
+        -------
+        masks : torch.Tensor, [B, C, F, L], non-negative
+        embeddings : torch.Tensor, [B, L', F', D], or None
+        """
+        x, gap = self.trunk(features)  # [B, N, K, S]
+        embeddings = None
+        if self.embedding_head is not None:
+            frames = grid_frames or features.shape[-1]
+            embeddings = self.embedding_head(self._over_add(x, gap), frames)
+        return self.mask_head(x, gap), embeddings
+
+    def trunk(self, features):
+        """The parent's layers before its mask head."""
+        x = self.conv1d(self.norm(features))  # [B, N, L]
+        if self.use_global_pos_enc:
+            x = self.pos_enc(x.transpose(1, -1)).transpose(1, -1) + x * (
+                x.size(1) ** 0.5
+            )
+        x, gap = self._Segmentation(x, self.K)  # [B, N, K, S]
+        for layer in self.dual_mdl:
+            x = layer(x)
+        return self.prelu(x), gap
+
+    def mask_head(self, x, gap):
+        """The parent's layers from the trunk's output to masks."""
+        x = self.conv2d(x)  # [B, C * N, K, S]
+        batch, _, chunk, chunks = x.shape
+        x = x.reshape(batch * self.num_spks, -1, chunk, chunks)
+        x = self._over_add(x, gap)  # [B * C, N, L]
+        x = self.end_conv1x1(self.output(x) * self.output_gate(x))
+        return self.activation(x.unflatten(0, (batch, self.num_spks)))
+
+
+class BLSTMSeparator(torch.nn.Module):
+    """The classic deep-clustering trunk: a stack of bidirectional LSTMs.
+
+    References: Hershey et al., arXiv 1508.04306; Isik et al., arXiv
+    1607.02173.
+
+    Arguments
+    ---------
+    in_channels : int
+        Bins of the encoder, F.
+    hidden_size : int
+        Units of each direction.
+    num_layers : int
+        Number of BLSTM layers.
+    dropout : float
+        Dropout between layers.
+    embedding_head : EmbeddingHead
+        Reads 2 * `hidden_size` channels.
+
+    Example
+    -------
+    >>> model = BLSTMSeparator(
+    ...     in_channels=129, hidden_size=16, num_layers=2,
+    ...     embedding_head=EmbeddingHead(32, bins=129, size=20),
+    ... )
+    >>> masks, embeddings = model(torch.randn(2, 129, 50))
+    >>> masks is None, embeddings.shape
+    (True, torch.Size([2, 50, 129, 20]))
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        embedding_head,
+        hidden_size=600,
+        num_layers=4,
+        dropout=0.3,
+    ):
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(in_channels)
+        self.blstm = LSTM(
+            hidden_size,
+            input_size=in_channels,
+            num_layers=num_layers,
+            dropout=dropout,
+            bidirectional=True,
+        )
+        self.embedding_head = embedding_head
+
+    def forward(self, features, grid_frames=None):
+        """Embed features.
+
+        Arguments
+        ---------
+        features : torch.Tensor, [B, F, L]
+        grid_frames : int, optional
+            Frames of the embedding grid, L'; L when not given.
+
+        Returns
+        -------
+        masks : None
+        embeddings : torch.Tensor, [B, L', F', D]
+        """
+        x = self.norm(features.transpose(1, 2))  # [B, L, F]
+        x, _ = self.blstm(x)  # [B, L, N]
+        frames = grid_frames or features.shape[-1]
+        return None, self.embedding_head(x.transpose(1, 2), frames)
+
+
+def reinitialize(module):
+    """Draw fresh initial weights for a module and all it holds.
+
+    RNNs get SpeechBrain's own initialisation (orthogonal recurrent
+    weights), the rest PyTorch's.
+    """
+    for part in module.modules():
+        for reset in ("reset_parameters", "_reset_parameters"):
+            if callable(getattr(part, reset, None)):
+                getattr(part, reset)()
+                break
+        if isinstance(part, torch.nn.RNNBase):
+            rnn_init(part)

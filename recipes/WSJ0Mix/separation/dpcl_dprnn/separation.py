@@ -1,0 +1,228 @@
+"""Waveform in, waveforms out: the only place where a signal is encoded,
+masked and decoded. Axis letters are in model.py.
+"""
+
+import pathlib
+import typing
+
+import torch
+
+from .clustering import kmeans_masks
+from .errors import UserError
+from .targets import bin_weights, dominant_source
+
+
+class Separated(typing.NamedTuple):
+    """What a `Separator` makes of a batch of mixtures."""
+
+    estimates: torch.Tensor | None  # [B, C, T], of the mask head
+    embeddings: torch.Tensor | None  # [B, L, F, D], on the grid
+
+
+class Separator(torch.nn.Module):
+    """An encoder, a model and a decoder, with a grid for the embeddings.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Of the contract in encoders.py.
+    model : torch.nn.Module
+        Of the contract in model.py.
+    decoder : torch.nn.Module, optional
+        Goes with `encoder`; not needed by a model without masks.
+    grid_encoder : torch.nn.Module, optional
+        Declares the time-frequency grid of the embeddings; `encoder` itself
+        when not given.
+    grid_decoder : torch.nn.Module, optional
+        Goes with `grid_encoder`; `decoder` when not given.
+
+    Example
+    -------
+    >>> from dpcl_dprnn.encoders import STFTDecoder, STFTEncoder
+    >>> from dpcl_dprnn.model import BLSTMSeparator, EmbeddingHead
+    >>> head = EmbeddingHead(32, bins=129, size=20)
+    >>> model = BLSTMSeparator(129, head, hidden_size=16, num_layers=1)
+    >>> separator = Separator(STFTEncoder(), model, STFTDecoder()).eval()
+    >>> mixture = torch.randn(1, 4000)
+    >>> embeddings = separator(mixture).embeddings
+    >>> separator.separate_kmeans(mixture, embeddings, num_spks=2).shape
+    torch.Size([1, 2, 4000])
+    """
+
+    def __init__(
+        self,
+        encoder,
+        model,
+        decoder=None,
+        grid_encoder=None,
+        grid_decoder=None,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.model = model
+        self.decoder = decoder
+        self.grid_encoder = grid_encoder or encoder
+        self.grid_decoder = grid_decoder or decoder
+
+    def forward(self, mixture):
+        """Separate with the mask head, and embed.
+
+        Padding changes the result (normalisations and RNNs see it): use
+        `separate_each` for signals of different lengths.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor, [B, T]
+
+        Returns
+        -------
+        Separated
+        """
+        length = mixture.shape[-1]
+        with _fp32(mixture):
+            encoded = self.encoder(mixture.float())
+            features = self.encoder.features(encoded)
+        masks, embeddings = self.model(
+            features, self.grid_encoder.frames(length)
+        )
+        estimates = None
+        if masks is not None:
+            with _fp32(mixture):
+                masked = masks.float() * encoded.unsqueeze(1)  # [B, C, F, L]
+                estimates = _decode(self.decoder, masked, length)
+        return Separated(estimates, embeddings)
+
+    def separate_each(self, mixtures, lengths):
+        """Separate signals of different lengths, each as if it were alone.
+
+        Arguments
+        ---------
+        mixtures : torch.Tensor, [B, T]
+        lengths : torch.Tensor, [B]
+            Valid samples.
+
+        Returns
+        -------
+        Separated
+            Padded with zeros; every item is what it is in a batch of one.
+        """
+        results = [
+            self(mixture[None, :length])
+            for mixture, length in zip(mixtures, lengths.tolist(), strict=True)
+        ]
+        frames = self.grid_encoder.frames(mixtures.shape[-1])
+        estimates = embeddings = None
+        if results[0].estimates is not None:
+            estimates = torch.cat(
+                [_pad(r.estimates, 2, mixtures.shape[-1]) for r in results]
+            )
+        if results[0].embeddings is not None:
+            embeddings = torch.cat(
+                [_pad(r.embeddings, 1, frames) for r in results]
+            )
+        return Separated(estimates, embeddings)
+
+    @torch.no_grad()
+    def dpcl_targets(self, mixture, sources, threshold_db=40.0):
+        """Targets and weights of the deep-clustering loss on the grid.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor, [B, T]
+        sources : torch.Tensor, [B, C, T]
+        threshold_db : float
+            See `targets.bin_weights`.
+
+        Returns
+        -------
+        targets : torch.Tensor, [B, L, F, C]
+        weights : torch.Tensor, [B, L, F]
+        """
+        with _fp32(mixture):
+            encoded = self.grid_encoder(sources.flatten(0, 1))
+            targets = dominant_source(encoded.unflatten(0, sources.shape[:2]))
+            weights = bin_weights(self.grid_encoder(mixture), threshold_db)
+        return targets, weights
+
+    @torch.no_grad()
+    def separate_kmeans(
+        self, mixture, embeddings, num_spks, threshold_db=40.0, **kmeans
+    ):
+        """Separate one mixture by clustering its embeddings.
+
+        Arguments
+        ---------
+        mixture : torch.Tensor, [1, T]
+        embeddings : torch.Tensor, [1, L, F, D]
+        num_spks : int
+            Number of speakers, C.
+        threshold_db : float
+            See `targets.bin_weights`.
+        **kmeans
+            Further arguments of `clustering.kmeans_masks`.
+
+        Returns
+        -------
+        torch.Tensor, [1, C, T]
+        """
+        encoded = self.grid_encoder(mixture)  # [1, F, L]
+        weights = bin_weights(encoded, threshold_db)
+        masks = kmeans_masks(
+            embeddings[0].float().cpu().numpy(),
+            weights[0].cpu().numpy(),
+            num_spks,
+            **kmeans,
+        )
+        masks = torch.from_numpy(masks).to(mixture.device).transpose(1, 2)
+        masked = (masks * encoded).unsqueeze(0)  # [1, C, F, L]
+        return _decode(self.grid_decoder, masked, mixture.shape[-1])
+
+
+def _decode(decoder, representations, length):
+    """Decode [B, C, F, L] to [B, C, T]."""
+    waveforms = decoder(representations.flatten(0, 1), length)
+    return waveforms.unflatten(0, representations.shape[:2])
+
+
+def _pad(x, dim, size):
+    """Pad one axis of `x` with zeros at its end."""
+    pads = [0, 0] * (x.dim() - 1 - dim) + [0, size - x.shape[dim]]
+    return torch.nn.functional.pad(x, pads)
+
+
+def _fp32(x):
+    """Encode and decode at full precision: the ear hears bf16's 8 bits."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def load_pretrained(separator, path):
+    """Start a separator from the weights of a checkpoint.
+
+    Arguments
+    ---------
+    separator : Separator
+    path : str or Path
+        `separator.ckpt` of an earlier run, or the checkpoint folder or
+        `save` folder that holds it.
+
+    Raises
+    ------
+    UserError
+        When there is no such checkpoint or it is of another model.
+    """
+    path = pathlib.Path(path)
+    found = sorted(path.rglob("separator.ckpt")) if path.is_dir() else [path]
+    if not found or not found[-1].is_file():
+        raise UserError(
+            f"pretrained: no separator.ckpt at {path}. Give a checkpoint "
+            "file, or a folder that has one."
+        )
+    try:
+        state = torch.load(found[-1], map_location="cpu", weights_only=True)
+        separator.load_state_dict(state)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"pretrained: {found[-1]} does not fit this model ({reason}). "
+            "Use the hparams it was trained with."
+        ) from error

@@ -1,0 +1,87 @@
+"""What training needs and SpeechBrain does not have, or has with a defect."""
+
+import platform
+
+import torch
+from speechbrain.utils.distributed import get_rank, is_distributed_initialized
+from speechbrain.utils.epoch_loop import EpochCounterWithStopper
+
+
+class EarlyStopping(EpochCounterWithStopper):
+    """SpeechBrain's early stopping, mended for metrics below zero.
+
+    The parent asks for a relative improvement of 1e-6 but gets its sign
+    wrong for negative metrics, such as a loss in -dB: a constant value then
+    counts as an improvement for ever. Here any improvement counts.
+
+    Example
+    -------
+    >>> counter = EarlyStopping(
+    ...     limit=10, limit_to_stop=2, limit_warmup=0, direction="min")
+    >>> for epoch in counter:
+    ...     counter.update_metric(-10.0)
+    >>> epoch
+    3
+    """
+
+    def __init__(self, limit, limit_to_stop, limit_warmup, direction):
+        super().__init__(limit, limit_to_stop, limit_warmup, direction)
+        self.min_delta = 0.0
+
+
+def fastest_precision():
+    """The training precision that this machine computes fastest.
+
+    bf16 on CPUs and GPUs with instructions for it, fp32 on others, where
+    bf16 is emulated.
+
+    Returns
+    -------
+    str
+        "bf16" or "fp32".
+    """
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        try:
+            with open("/proc/cpuinfo", encoding="ascii") as file:
+                flags = file.read()
+        except OSError:
+            flags = ""
+        x86 = platform.machine() in ("x86_64", "AMD64")
+        native = x86 and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    return "bf16" if native else "fp32"
+
+
+class Shard(torch.utils.data.Dataset):
+    """This process's part of a dataset: every n-th item of n processes.
+
+    Unlike DistributedSampler it repeats no item to make the parts equal, so
+    that each utterance is scored once.
+
+    Arguments
+    ---------
+    dataset : Dataset
+        What to share among the processes.
+    """
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+        ranks = torch.distributed.get_world_size() if is_distributed_initialized() else 1
+        rank = get_rank() if ranks > 1 else 0
+        self.indices = range(rank, len(dataset), ranks)
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, index):
+        return self.dataset[self.indices[index]]
+
+
+def gather(value):
+    """The values that all processes hold, as a list, in order of rank."""
+    if not is_distributed_initialized():
+        return [value]
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values

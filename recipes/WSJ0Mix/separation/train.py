@@ -1,0 +1,394 @@
+#!/usr/bin/env python3
+"""Train and evaluate a speech separator on WSJ0-mix or data laid out alike.
+
+> python train.py hparams/dpcl_dprnn.yaml --data_folder=/data/wsj0-mix/2speakers
+
+Everything else is set in the hparams file, and any of its keys on the command
+line (`--num_spks=3`). `--test_only` evaluates the best checkpoint of an
+earlier run. SpeechBrain's run options, such as `--device`, `--precision`,
+`--max_grad_norm`, `--skip_nonfinite_grads` and `--grad_accumulation_factor`,
+may stand in either place. Several processes: `torchrun --nproc_per_node=N
+train.py ...`.
+"""
+
+import difflib
+import pathlib
+import re
+import sys
+import time
+
+import speechbrain as sb
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml.error import YAMLError
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.distributed import if_main_process, run_on_main
+from torch.utils.data import DataLoader
+
+from dpcl_dprnn.data import mixture_dataset
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.evaluation import Evaluation
+from dpcl_dprnn.losses import pit_si_snr_loss
+from dpcl_dprnn.separation import load_pretrained
+from dpcl_dprnn.training import Shard, gather
+from prepare_data import prepare_manifests
+
+
+class Separation(sb.Brain):
+    """Trains a `dpcl_dprnn.separation.Separator` on the mixed loss."""
+
+    @property
+    def separator(self):
+        """The separator without the wrapper that distributed runs put on."""
+        separator = self.modules.separator
+        return getattr(separator, "module", separator)
+
+    def compute_forward(self, batch, stage):
+        """Separate a batch.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+            With `mixture` [B, T] and `sources` [B, T, C].
+        stage : sb.Stage
+
+        Returns
+        -------
+        dict
+            `mixture` [B, T], `sources` [B, C, T] and `lengths` [B] as they
+            were used, and the `separated` of the `Separator`.
+        """
+        batch = batch.to(self.device)
+        mixture, relative = batch.mixture
+        sources = batch.sources.data.transpose(1, 2)
+        lengths = (relative * mixture.shape[1]).round().long()
+        if stage == sb.Stage.TRAIN:
+            mixture, sources, lengths = self.hparams.train_mixing(
+                sources, lengths
+            )
+            separated = self.modules.separator(mixture)
+        else:
+            separated = self.separator.separate_each(mixture, lengths)
+        return {
+            "mixture": mixture,
+            "sources": sources,
+            "lengths": lengths,
+            "separated": separated,
+        }
+
+    def compute_objectives(self, predictions, batch, stage):
+        """The weighted sum of the losses of the heads that there are.
+
+        Arguments
+        ---------
+        predictions : dict
+            Of `compute_forward`.
+        batch : PaddedBatch
+        stage : sb.Stage
+
+        Returns
+        -------
+        torch.Tensor, a scalar
+        """
+        mixture, sources = predictions["mixture"], predictions["sources"]
+        separated, parts = predictions["separated"], {}
+        if separated.estimates is not None:
+            parts["pit"], _ = pit_si_snr_loss(
+                separated.estimates, sources, predictions["lengths"]
+            )
+        if separated.embeddings is not None:
+            targets, weights = self.separator.dpcl_targets(
+                mixture, sources, self.hparams.threshold_db
+            )
+            parts["dpcl"] = self.hparams.dpcl_loss(
+                separated.embeddings, targets, weights
+            )
+        parts["loss"] = sum(
+            self.hparams.loss_weights[name] * values
+            for name, values in parts.items()
+        )
+        self.log_parts(parts)
+        if stage == sb.Stage.TEST:
+            self.score(predictions, batch.id)
+        return parts["loss"].mean()
+
+    def log_parts(self, parts):
+        """Add up the loss's parts over the stage, without a device sync."""
+        for name, values in parts.items():
+            total = self.totals.get(name, 0.0)
+            self.totals[name] = total + values.detach().sum()
+        self.count += len(values)
+
+    def score(self, predictions, ids):
+        """Score both heads on each utterance of a batch."""
+        separated = predictions["separated"]
+        for index, length in enumerate(predictions["lengths"].tolist()):
+            mixture = predictions["mixture"][index, None, :length]
+            estimates = {}
+            if separated.estimates is not None:
+                estimates["masks"] = separated.estimates[index, :, :length]
+            if separated.embeddings is not None:
+                frames = self.separator.grid_encoder.frames(length)
+                estimates["kmeans"] = self.separator.separate_kmeans(
+                    mixture,
+                    separated.embeddings[index, None, :frames],
+                    self.hparams.num_spks,
+                    self.hparams.threshold_db,
+                    **self.hparams.kmeans,
+                )[0]
+            for head, estimate in estimates.items():
+                self.evaluation.add(
+                    head,
+                    ids[index],
+                    mixture[0].cpu().numpy(),
+                    estimate.cpu().numpy(),
+                    predictions["sources"][index, :, :length].cpu().numpy(),
+                )
+
+    def on_stage_start(self, stage, epoch=None):
+        """Reset the sums of the loss's parts."""
+        self.totals, self.count = {}, 0
+        self.stage_started = time.time()
+
+    def on_fit_batch_end(self, batch, outputs, loss, should_step):
+        """Set the learning rate of the next step, if it goes by steps."""
+        if should_step and self.hparams.step_scheduler is not None:
+            self.hparams.step_scheduler(
+                self.optimizer, self.optimizer_step + 1
+            )
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Log, and after validation save and set the learning rate."""
+        stats = self.stage_averages()
+        if stage == sb.Stage.TRAIN:
+            stats["seconds"] = round(time.time() - self.stage_started, 1)
+            self.train_stats = stats
+        elif stage == sb.Stage.VALID:
+            rate = self.optimizer.param_groups[0]["lr"]
+            if self.hparams.epoch_scheduler is not None:
+                _, next_rate = self.hparams.epoch_scheduler(
+                    [self.optimizer], epoch, stats["loss"]
+                )
+                sb.nnet.schedulers.update_learning_rate(
+                    self.optimizer, next_rate
+                )
+            self.hparams.epoch_counter.update_metric(stats["loss"])
+            self.hparams.train_logger.log_stats(
+                {"epoch": epoch, "lr": rate}, self.train_stats, stats
+            )
+            self.checkpointer.save_and_keep_only(
+                meta={"loss": stats["loss"], "epoch": epoch},
+                min_keys=["loss"],
+            )
+        else:
+            self.test_stats = stats
+
+    def stage_averages(self):
+        """Averages of the loss's parts over the stage and all processes."""
+        totals = {name: float(total) for name, total in self.totals.items()}
+        shares = gather((totals, self.count))
+        count = sum(share for _, share in shares)
+        names = sorted({name for totals, _ in shares for name in totals})
+        return {
+            name: sum(totals.get(name, 0.0) for totals, _ in shares) / count
+            for name in names
+        }
+
+
+def main(argv):
+    """Prepare, train and evaluate, as the hparams file says.
+
+    Arguments
+    ---------
+    argv : list of str
+        The command line after the program's name.
+    """
+    hparams_file, run_opts, overrides = parse_command_line(argv)
+    sb.utils.distributed.ddp_init_group(run_opts)
+    hparams = load_hparams(hparams_file, overrides)
+    make_output_folder(hparams, hparams_file, overrides)
+    run_on_main(
+        prepare_manifests,
+        kwargs={
+            "data_folder": hparams["data_folder"],
+            "save_folder": hparams["save_folder"],
+            "num_spks": hparams["num_spks"],
+            "sample_rate": hparams["sample_rate"],
+            "mode": hparams["mixture_mode"],
+            "skip_prep": hparams["skip_prep"],
+        },
+    )
+    datasets = make_datasets(hparams)
+    if hparams["pretrained"]:
+        load_pretrained(hparams["separator"], hparams["pretrained"])
+
+    brain = Separation(
+        modules={"separator": hparams["separator"]},
+        opt_class=hparams["optimizer"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.datasets = datasets
+    rank = int(sb.utils.distributed.get_rank() or 0)
+    torch.manual_seed(hparams["seed"] + rank)  # other crops on every process
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        make_loader(datasets["valid"], hparams["valid_dataloader_opts"]),
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+    )
+    test(brain)
+
+
+def parse_command_line(argv):
+    """SpeechBrain's parser, with values that hold an "=" left whole, and the
+    CPU for the default where there is no GPU."""
+    whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
+    rest = [a for a in argv if a not in whole]
+    if not torch.cuda.is_available():
+        # First, so that what the user says comes later and wins.
+        rest = ["--device=cpu", "--distributed_backend=gloo", *rest]
+    hparams_file, run_opts, overrides = sb.parse_arguments(rest)
+    for argument in whole:
+        key, value = argument[2:].split("=", 1)
+        overrides += f"\n{key}: {value}"
+    return hparams_file, run_opts, overrides
+
+
+def load_hparams(path, overrides):
+    """Read a HyperPyYAML file, with errors meant for the user."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return load_hyperpyyaml(file, overrides)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except KeyError as error:
+        raise UserError(explain_unknown_key(str(error), path)) from error
+    except ValueError as error:
+        key = re.match("'(.*)' is a !PLACEHOLDER", str(error))
+        if key is None:
+            raise UserError(f"{path}: {error}") from error
+        raise UserError(
+            f"{path} does not know {key[1]}. Add --{key[1]}=... to the "
+            "command line."
+        ) from error
+    except YAMLError as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{path} or an override of it: {line}") from error
+
+
+def explain_unknown_key(message, path):
+    """Name the override that is not a key, and keys that look like it."""
+    quoted = re.findall("'([^']*)'", message)
+    if not quoted:
+        return f"{path}: {message}"
+    unknown, *keys = quoted
+    close = difflib.get_close_matches(unknown, keys)
+    hint = f"Did you mean {' or '.join(close)}?" if close else (
+        f"See the top-level keys of {path}."
+    )
+    return f"--{unknown} is neither a key of {path} nor a run option. {hint}"
+
+
+def make_output_folder(hparams, hparams_file, overrides):
+    """Make the experiment's folder, with its logs and a copy of the hparams."""
+    folder = hparams["output_folder"]
+    try:
+        sb.create_experiment_directory(
+            experiment_directory=folder,
+            hyperparams_to_save=hparams_file,
+            overrides=overrides,
+        )
+    except OSError as error:
+        raise UserError(
+            f"output_folder: cannot write to {folder} ({error.strerror}). "
+            "Free some space or choose another --output_folder."
+        ) from error
+
+
+def make_datasets(hparams):
+    """The datasets of the three splits, by name."""
+    folder = pathlib.Path(hparams["save_folder"])
+    num_spks, rate = hparams["num_spks"], hparams["sample_rate"]
+    return {
+        split: mixture_dataset(
+            folder / f"{split}.csv",
+            num_spks,
+            rate,
+            crop=hparams["training_crop"] if split == "train" else None,
+        )
+        for split in ("train", "valid", "test")
+    }
+
+
+def make_loader(dataset, options):
+    """A loader over this process's share of a validation or test set."""
+    return DataLoader(Shard(dataset), collate_fn=PaddedBatch, **options)
+
+
+def test(brain):
+    """Score the best checkpoint on the test set and write the results."""
+    hparams = brain.hparams
+    if brain.checkpointer.find_checkpoint(min_key="loss") is None:
+        raise UserError(
+            f"No checkpoint in {hparams.save_folder}: there is nothing to "
+            "test. Train first, or set --output_folder to a trained one."
+        )
+    dataset = brain.datasets["test"]
+    brain.evaluation = Evaluation(
+        hparams.output_folder,
+        hparams.sample_rate,
+        hparams.perceptual_scores,
+        audio_ids=dataset.data_ids[: hparams.num_audio],
+    )
+    brain.evaluate(
+        make_loader(dataset, hparams.test_dataloader_opts), min_key="loss"
+    )
+    brain.evaluation.collect()
+    if not if_main_process():
+        return
+    hparams.train_logger.log_stats(
+        {"epoch loaded": hparams.epoch_counter.current},
+        test_stats=brain.test_stats,
+    )
+    summary = brain.evaluation.write(
+        experiment=hparams.experiment_name,
+        seed=hparams.seed,
+        num_spks=hparams.num_spks,
+        sample_rate=hparams.sample_rate,
+        data_folder=str(hparams.data_folder),
+        epoch=hparams.epoch_counter.current,
+        parameters=sum(p.numel() for p in brain.separator.parameters()),
+        losses=brain.test_stats,
+    )
+    print_summary(summary, hparams)
+
+
+def print_summary(summary, hparams):
+    """Tell the user the scores and where to listen."""
+    print(f"\nTest scores, mean in dB (s.d.), epoch {summary['epoch']}:")
+    for head, scores in summary["heads"].items():
+        cells = [
+            f"{name} {value['mean']:.2f} ({value['std']:.2f})"
+            for name, value in scores.items()
+            if value["mean"] is not None
+        ]
+        print(f"  {head:6s}  {'  '.join(cells)}")
+    print(f"Results:  {hparams.output_folder}")
+    if hparams.num_audio:
+        print(f"Listen:   {pathlib.Path(hparams.output_folder, 'separated')}")
+
+
+def run(argv):
+    """Run `main`, with errors of the user's told in one line."""
+    try:
+        main(argv)
+    except (UserError, OSError) as error:
+        if if_main_process() or not isinstance(error, UserError):
+            print(f"train.py: error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

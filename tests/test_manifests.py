@@ -1,0 +1,267 @@
+"""CSV files say what the data folder holds, or why it cannot be used."""
+
+import csv
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from dpcl_dprnn import manifests
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.manifests import prepare_manifests
+
+WSJ0 = ("wav8k/min", ("tr", "cv", "tt"), "mix", "s{}")
+CUSTOM = ("", ("train", "valid", "test"), "mixture", "source{}")
+
+
+def make_data(folder, layout=WSJ0, num_spks=2, rate=8000, suffix=".wav"):
+    """Two mixtures a split, of 1.0 and 1.25 s."""
+    root, splits, mixture, source = layout
+    kinds = [mixture] + [source.format(n + 1) for n in range(num_spks)]
+    for split in splits:
+        for kind in kinds:
+            place = folder / root / split / kind
+            place.mkdir(parents=True)
+            for name, seconds in (("b_1.5_c_-1.5", 1.25), ("a_0.1_b_-0.1", 1)):
+                tone = 0.1 * np.sin(np.arange(int(seconds * rate)))
+                soundfile.write(place / f"{name}{suffix}", tone, rate)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_data(tmp_path / "data")
+
+
+@pytest.fixture
+def save(tmp_path):
+    return tmp_path / "save"
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file, skipinitialspace=True))
+
+
+@pytest.mark.parametrize("num_spks", [2, 3])
+@pytest.mark.parametrize(
+    "layout, suffix, rate",
+    [(WSJ0, ".wav", 8000), (CUSTOM, ".flac", 8000), (CUSTOM, ".WAV", 16000)],
+)
+def test_rows(tmp_path, save, layout, suffix, rate, num_spks):
+    data = make_data(tmp_path / "any_name", layout, num_spks, rate, suffix)
+    files = prepare_manifests(data, save, num_spks, rate)
+    assert list(files) == ["train", "valid", "test"]
+    root, splits, mixture, _ = layout
+    for path, split in zip(files.values(), splits, strict=True):
+        rows = read_csv(path)
+        sources = [f"s{n + 1}_wav" for n in range(num_spks)]
+        assert list(rows[0]) == ["ID", "duration", "mix_wav", *sources]
+        assert [row["ID"] for row in rows] == ["a_0.1_b_-0.1", "b_1.5_c_-1.5"]
+        assert [float(row["duration"]) for row in rows] == [1.0, 1.25]
+        wanted = data / root / split / mixture / f"{rows[0]['ID']}{suffix}"
+        assert rows[0]["mix_wav"] == str(wanted)
+        for row in rows:
+            assert all(os.path.isfile(row[k]) for k in ["mix_wav", *sources])
+
+
+def test_rate_and_mode_choose_the_folder(data, save):
+    make_data(data, ("wav16k/max", *WSJ0[1:]), rate=16000)
+    files = prepare_manifests(data, save, 2, 16000, "max")
+    assert "/wav16k/max/tr/mix/" in read_csv(files["train"])[0]["mix_wav"]
+
+
+def test_relative_folder_gives_absolute_paths(data, save, monkeypatch):
+    monkeypatch.chdir(data.parent)
+    files = prepare_manifests("data", "save")
+    assert os.path.isabs(read_csv(files["test"])[0]["s2_wav"])
+
+
+def test_junk_is_ignored(data, save):
+    clean = pathlib.Path(prepare_manifests(data, save)["train"]).read_text()
+    mix = data / "wav8k/min/tr/mix"
+    (mix / ".DS_Store").write_bytes(b"junk")
+    (mix / "._a_0.1_b_-0.1.wav").write_bytes(b"junk")
+    (mix / "notes.txt").write_text("junk")
+    again = prepare_manifests(data, save.with_name("other"))
+    assert pathlib.Path(again["train"]).read_text() == clean
+
+
+def cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def no_samples(path):
+    soundfile.write(path, np.zeros(0), 8000)
+
+
+def shorter(path):
+    soundfile.write(path, np.zeros(7999), 8000)
+
+
+def stereo(path):
+    soundfile.write(path, np.zeros((8000, 2)), 8000)
+
+
+def other_rate(path):
+    soundfile.write(path, np.zeros(8000), 16000)
+
+
+def not_finite(path):
+    samples = np.zeros(8000)
+    samples[5000] = np.nan
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+
+
+def not_sound(path):
+    path.write_text("hello")
+
+
+def dead_link(path):
+    path.unlink()
+    path.symlink_to("nothing")
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (cut, "is truncated"),
+        (no_samples, "is empty"),
+        (shorter, "has 7999 samples, but .*mix/a_0.1_b_-0.1.wav has 8000"),
+        (stereo, "has 2 channels"),
+        (other_rate, "has a sampling rate of 16000 Hz"),
+        (not_finite, "has NaN or infinite samples"),
+        (not_sound, "as sound"),
+        (dead_link, "No such file"),
+        (pathlib.Path.unlink, "is missing"),
+    ],
+)
+def test_damaged_file_is_named_and_old_csv_kept(data, save, damage, message):
+    files = prepare_manifests(data, save)
+    before = {path: pathlib.Path(path).read_bytes() for path in files.values()}
+    damage(data / "wav8k/min/cv/s2/a_0.1_b_-0.1.wav")
+    with pytest.raises(UserError, match=message) as caught:
+        prepare_manifests(data, save)
+    assert "cv/s2/a_0.1_b_-0.1.wav" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    for path, content in before.items():
+        assert pathlib.Path(path).read_bytes() == content
+
+
+def test_cut_flac_is_named(tmp_path, save):
+    data = make_data(tmp_path / "data", CUSTOM, suffix=".flac")
+    cut(data / "test/source1/a_0.1_b_-0.1.flac")
+    with pytest.raises(UserError, match="source1/a_0.1_b_-0.1.flac"):
+        prepare_manifests(data, save)
+
+
+def test_streamed_wav_is_no_cut_one(data, save):
+    """A file written to a pipe has the largest size in its header."""
+    path = data / "wav8k/min/tr/s1/a_0.1_b_-0.1.wav"
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    path.write_bytes(content)
+    prepare_manifests(data, save)
+
+
+def test_two_files_of_one_name(data, save):
+    mix = data / "wav8k/min/tr/mix"
+    soundfile.write(mix / "a_0.1_b_-0.1.flac", np.zeros(8000), 8000)
+    with pytest.raises(UserError, match=r"mix/a_0\.1_b_-0\.1\.wav .*same name"):
+        prepare_manifests(data, save)
+
+
+@pytest.mark.parametrize("split", ["tr", "cv", "tt"])
+def test_split_missing_or_empty(data, save, split):
+    mix = data / "wav8k/min" / split / "mix"
+    for path in mix.iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=f"min/{split}/mix has no WAV"):
+        prepare_manifests(data, save)
+    shutil.rmtree(mix.parent)
+    with pytest.raises(UserError, match=f"min/{split}/mix has no WAV"):
+        prepare_manifests(data, save)
+
+
+@pytest.mark.parametrize("there, asked", [(2, 3), (3, 2)])
+def test_number_of_speakers(tmp_path, save, there, asked):
+    data = make_data(tmp_path / "2speakers", num_spks=there)
+    message = f"sources of {there} speakers, but num_spks is {asked}"
+    with pytest.raises(UserError, match=message):
+        prepare_manifests(data, save, num_spks=asked)
+
+
+def test_rate_or_mode_absent(data, save):
+    with pytest.raises(UserError, match="has no wav16k/min, but wav8k/min"):
+        prepare_manifests(data, save, sample_rate=16000)
+    with pytest.raises(UserError, match="has no wav8k/max, but wav8k/min"):
+        prepare_manifests(data, save, mode="max")
+
+
+def test_no_data_folder(tmp_path, save):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        prepare_manifests(tmp_path / "nowhere", save)
+    with pytest.raises(UserError, match="found an empty folder") as caught:
+        (tmp_path / "empty").mkdir()
+        prepare_manifests(tmp_path / "empty", save)
+    for layout in (
+        "wav8k/min/{tr,cv,tt}/{mix,s1,s2}",
+        "{train,valid,test}/{mixture,source1,source2}",
+    ):
+        assert layout in str(caught.value)
+
+
+def test_reused_only_when_true(data, save, monkeypatch, caplog):
+    checked = []
+    check_file = manifests.check_file
+    monkeypatch.setattr(
+        manifests,
+        "check_file",
+        lambda path, rate: checked.append(path) or check_file(path, rate),
+    )
+    caplog.set_level("INFO", logger=manifests.__name__)
+
+    def checks(**options):
+        checked.clear()
+        prepare_manifests(data, save, **options)
+        return len(checked)
+
+    assert checks() == 3 * 2 * 3
+    assert checks() == 0 and "are kept" in caplog.text
+    for kind in ("mix", "s1", "s2"):
+        path = data / "wav8k/min/tr" / kind / "a_0.1_b_-0.1.wav"
+        soundfile.write(path, np.zeros(4000), 8000)
+    assert checks() == 18
+    assert read_csv(save / "train.csv")[0]["duration"] == "0.5"
+    os.utime(path, (1, 1))
+    assert checks() == 18
+    (save / "test.csv").write_text("ID,duration\n")
+    assert checks() == 18
+    (save / "valid.csv").unlink()
+    assert checks() == 18
+    assert checks() == 0
+
+
+def test_failed_write_leaves_no_claim(data, save, monkeypatch):
+    """CSV files written in part are not taken for whole next time."""
+    prepare_manifests(data, save)
+    os.utime(data / "wav8k/min/tr/s1/a_0.1_b_-0.1.wav", (1, 1))
+
+    def full(path, text):
+        raise UserError(f"Cannot write {path}: No space left on device.")
+
+    monkeypatch.setattr(manifests, "write_text", full)
+    with pytest.raises(UserError, match="No space left"):
+        prepare_manifests(data, save)
+    assert not (save / "manifests.json").exists()
+
+
+def test_skip_prep(data, save):
+    with pytest.raises(UserError, match=r"train\.csv is missing"):
+        prepare_manifests(data, save, skip_prep=True)
+    files = prepare_manifests(data, save)
+    shutil.rmtree(data)
+    assert prepare_manifests(data, save, skip_prep=True) == files
