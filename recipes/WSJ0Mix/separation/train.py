@@ -223,7 +223,7 @@ def main(argv):
         load_pretrained(hparams["separator"], hparams["pretrained"])
 
     brain = Separation(
-        modules={"separator": hparams["separator"]},
+        modules=hparams["modules"],
         opt_class=hparams["optimizer"],
         hparams=hparams,
         run_opts=run_opts,

@@ -91,6 +91,9 @@ class DualPathSeparator(Dual_Path_Model):
     ---------
     embedding_head : EmbeddingHead, optional
         Reads the trunk's output; without it embeddings are None.
+    overlap : bool
+        Whether chunks overlap by half, as the parent's do. Without overlap
+        each frame is processed once rather than twice.
     **kwargs
         Arguments of `speechbrain.lobes.models.dual_path.Dual_Path_Model`.
 
@@ -107,9 +110,10 @@ class DualPathSeparator(Dual_Path_Model):
     (torch.Size([2, 2, 32, 127]), torch.Size([2, 32, 129, 20]))
     """
 
-    def __init__(self, embedding_head=None, **kwargs):
+    def __init__(self, embedding_head=None, overlap=True, **kwargs):
         super().__init__(**kwargs)
         self.embedding_head = embedding_head
+        self.overlap = overlap
         for layer in self.dual_mdl[1:]:
             reinitialize(layer)
 
@@ -154,6 +158,22 @@ class DualPathSeparator(Dual_Path_Model):
         x = self._over_add(x, gap)  # [B * C, N, L]
         x = self.end_conv1x1(self.output(x) * self.output_gate(x))
         return self.activation(x.unflatten(0, (batch, self.num_spks)))
+
+
+    def _Segmentation(self, input, K):
+        """Cut [B, N, L] into chunks [B, N, K, S]; also gives the padding."""
+        if self.overlap:
+            return super()._Segmentation(input, K)
+        gap = -input.shape[-1] % K
+        chunks = F.pad(input, (0, gap)).unflatten(-1, (-1, K))
+        return chunks.transpose(2, 3), gap
+
+    def _over_add(self, input, gap):
+        """Put chunks [B, N, K, S] together again to [B, N, L]."""
+        if self.overlap:
+            return super()._over_add(input, gap)
+        joined = input.transpose(2, 3).flatten(2)
+        return joined[..., : joined.shape[-1] - gap]
 
 
 class BLSTMSeparator(torch.nn.Module):

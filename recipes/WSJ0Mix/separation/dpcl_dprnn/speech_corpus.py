@@ -10,6 +10,7 @@ import ctypes
 import fractions
 import io
 import json
+import logging
 import os
 import pathlib
 import signal
@@ -26,6 +27,8 @@ from tqdm import tqdm
 from .audio import write_text, write_wav
 from .errors import UserError
 from .sentences import sentence
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1  # of what the parameters mean: a new one, a new corpus
 ESPEAK_RATE = 22050
@@ -50,7 +53,8 @@ VARIANTS = {
             gustave 107, marcelo 99, norbert 103, Mr serious 103, Hugo 111""",
     },
     "test": {
-        "high": "anika 267, aunty 174, f4 182, linda 229, antonio 113, Jacky 114",
+        "high": """anika 267, aunty 174, f4 182, linda 229, antonio 113,
+            Jacky 114""",
         "low": """Lee 98, travis 104, klatt 103, klatt2 104, michel 107,
             miguel 113, rob 111, robert 99, david 76, edward 103, pablo 116,
             Jacky 114""",
@@ -133,7 +137,7 @@ def draw_voice(rng, register, variant, rate):
         "pitch": int(np.clip(np.round(pitch), 0, 99)),
         "range": int(rng.integers(35, 75)),
         # Divided by the factor, as the resampled speech is that much faster
-        "words_per_minute": round(rng.uniform(135, 195) / tract),
+        "words_per_minute": round(rng.uniform(115, 170) / tract),
         "tract": round(tract, 4),
         "up": ratio.numerator,
         "down": ratio.denominator,
@@ -400,6 +404,7 @@ def build_corpus(
     check_parameters(parameters)
     finished = finished_corpus(out, parameters)
     if finished is not None:
+        logger.info("%s holds this corpus already; it is reused.", out)
         return {**finished, "reused": True}
     if find_spec("espeakng_loader") is None:
         raise UserError(

@@ -1,0 +1,42 @@
+# Everything from a fresh clone: `make demo`, `make test`, `make lint`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+RECIPE := recipes/WSJ0Mix/separation
+DATA ?= $(abspath data)
+RESULTS ?= $(abspath results)/mini
+RANKS ?= $(shell nproc)
+
+.PHONY: demo test lint bench clean
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "Python 3.10 or newer is needed (PYTHON=... chooses one)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock \
+	    --editable '.[mini,metrics,test,lint]'
+	@touch $@
+
+# Speak, mix, train and listen, on the CPU. One single-threaded process for
+# each core trains faster than one process with many threads.
+demo: $(VENV)/.installed
+	cd $(RECIPE) && $(BIN)/python prepare_data.py corpus --out $(DATA)/voices
+	cd $(RECIPE) && $(BIN)/python prepare_data.py mix --speech $(DATA)/voices --out $(DATA)/mini --cv 48
+	cd $(RECIPE) && OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node=$(RANKS) \
+	    train.py hparams/mini.yaml --data_folder=$(DATA)/mini/2speakers --output_folder=$(RESULTS) --device=cpu
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict $(RECIPE)/hparams .yamllint.yaml
+	$(BIN)/codespell
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/step_cost.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
