@@ -346,12 +346,12 @@ def test(brain):
         make_loader(dataset, hparams.test_dataloader_opts), min_key="loss"
     )
     brain.evaluation.collect()
-    if not if_main_process():
-        return
-    hparams.train_logger.log_stats(
+    hparams.train_logger.log_stats(  # every process has to call it
         {"epoch loaded": hparams.epoch_counter.current},
         test_stats=brain.test_stats,
     )
+    if not if_main_process():
+        return
     summary = brain.evaluation.write(
         experiment=hparams.experiment_name,
         seed=hparams.seed,
@@ -384,6 +384,8 @@ def run(argv):
     """Run `main`, with errors of the user's told in one line."""
     try:
         main(argv)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     except (UserError, OSError) as error:
         if if_main_process() or not isinstance(error, UserError):
             print(f"train.py: error: {error}", file=sys.stderr)

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import pathlib
+import re
 import tempfile
+import typing
 
 import numpy as np
 import soundfile
@@ -11,6 +13,19 @@ import soundfile
 from .errors import UserError
 
 SOUND_SUFFIXES = (".wav", ".flac")
+
+# Sizes from here up stand for "unknown" in WAV files written to a pipe.
+STREAMED = 0x7FFFF000
+
+
+class AudioInfo(typing.NamedTuple):
+    """What the header of a sound file says."""
+
+    rate: int  # samples per second
+    channels: int
+    frames: int  # samples in each channel
+    format: str  # of libsndfile, such as WAV
+    subtype: str  # of libsndfile, such as PCM_16
 
 
 @contextlib.contextmanager
@@ -97,15 +112,39 @@ def audio_info(path):
     Raises
     ------
     UserError
-        When the file is missing or is not a sound file.
+        When the file is missing, cut short or not a sound file.
     """
+    with _opened(path) as file:
+        return AudioInfo(
+            file.samplerate,
+            file.channels,
+            file.frames,
+            file.format,
+            file.subtype,
+        )
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Open a sound file; say which one it was if that or reading fails."""
     try:
-        return soundfile.info(str(path))
+        with soundfile.SoundFile(str(path)) as file:
+            # libsndfile shortens a cut WAV file silently, except in its log.
+            cut = re.search(
+                r"^data : (\w+) \(should be", file.extra_info, re.MULTILINE
+            )
+            if cut and int(cut[1]) < STREAMED:
+                raise UserError(_truncated(path))
+            yield file
     except (soundfile.LibsndfileError, OSError) as error:
         raise UserError(
             f"Cannot read {path} as sound: {error}. "
             "Replace or remove the file."
         ) from error
+
+
+def _truncated(path):
+    return f"{path} is truncated. Copy or make the file again."
 
 
 def read_audio(path, rate=None, start=0, frames=-1):
@@ -135,23 +174,14 @@ def read_audio(path, rate=None, start=0, frames=-1):
         When the file is unreadable or truncated, is not mono, has another
         rate than asked for, or holds NaN or infinite samples.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            wanted = file.frames - start if frames < 0 else frames
-            channels, file_rate = file.channels, file.samplerate
-            file.seek(start)
-            samples = file.read(wanted, dtype="float32")
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise UserError(
-            f"Cannot read {path} as sound: {error}. "
-            "Replace or remove the file."
-        ) from error
+    with _opened(path) as file:
+        wanted = file.frames - start if frames < 0 else frames
+        channels, file_rate = file.channels, file.samplerate
+        file.seek(start)
+        samples = file.read(wanted, dtype="float32")
     check_format(path, channels, file_rate, rate)
-    if len(samples) < wanted:
-        raise UserError(
-            f"{path} is truncated: {len(samples)} of {wanted} samples could "
-            "be read. Copy or make the file again."
-        )
+    if len(samples) < wanted:  # a cut FLAC file
+        raise UserError(_truncated(path))
     if not np.isfinite(samples).all():
         raise UserError(
             f"{path} has NaN or infinite samples. Make the file again."

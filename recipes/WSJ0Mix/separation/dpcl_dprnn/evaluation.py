@@ -105,7 +105,7 @@ class Evaluation:
         """
         for head, utterances in self.scores.items():
             write_text(self.folder / RESULT_FILES[head], _as_csv(utterances))
-        summary = dict(about, heads=self.summary())
+        summary = dict(_finite(about), heads=self.summary())
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_text(self.folder / "summary.json", text + "\n")
         return summary
@@ -167,6 +167,15 @@ def _as_csv(utterances):
     cells = ["nan" if mean is None else f"{mean:.4f}" for mean in means]
     writer.writerow(["avg", *cells])
     return buffer.getvalue()
+
+
+def _finite(value):
+    """The same facts with None for NaN and infinity, which JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _statistics(values):

@@ -6,10 +6,12 @@ utterance. Axis letters are in model.py.
 
 import itertools
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
 EPS = 1e-8
+TINY = 1e-20  # far below the power of any signal, well above fp32's smallest
 
 
 def _normalised(weights):
@@ -142,13 +144,15 @@ def pairwise_si_snr(estimates, sources, lengths=None):
         dot = estimates @ sources.transpose(1, 2)  # [B, C, C]
         source_power = sources.square().sum(dim=-1).unsqueeze(1)
         estimate_power = estimates.square().sum(dim=-1).unsqueeze(2)
-        signal = dot.square() / (source_power + EPS)
+        signal = dot.square() / source_power.clamp_min(TINY)
         # |e - s_t|^2 = |e|^2 - |s_t|^2, as the two are orthogonal. In fp32
         # that difference is exact to about 60 dB, beyond any separation.
         noise = (estimate_power - signal).clamp_min(0)
-        # Relative, so that quiet recordings score as loud ones do.
-        tiny = EPS * estimate_power + EPS
-        return 10 * torch.log10((signal + tiny) / (noise + tiny))
+        # A floor relative to the estimate bounds the score at +-80 dB and
+        # scores quiet recordings as loud ones; a silent estimate gets -80.
+        floor = EPS * estimate_power
+        ratio = (signal + floor + EPS * TINY) / (noise + floor + TINY)
+        return 10 * torch.log10(ratio)
 
 
 def _zero_mean(x, mask):
@@ -182,11 +186,10 @@ def best_permutation(scores):
     """
     count = scores.shape[-1]
     if count > 3:
-        pairs = [
-            linear_sum_assignment(s.T, maximize=True)[1]
-            for s in scores.detach().cpu().numpy()
-        ]
-        return torch.as_tensor(pairs, device=scores.device).reshape(-1, count)
+        # NaN scores, of a step that will be skipped, must not end the run.
+        finite = scores.detach().nan_to_num(nan=-1e9).cpu().numpy()
+        pairs = [linear_sum_assignment(s.T, maximize=True)[1] for s in finite]
+        return torch.from_numpy(np.stack(pairs)).to(scores.device)
     candidates = torch.tensor(
         list(itertools.permutations(range(count))), device=scores.device
     )  # [P, C]

@@ -11,6 +11,7 @@ import torch
 from .losses import best_permutation, pairwise_si_snr
 
 SDR_FILTER = 512  # taps, as in BSS Eval
+SDR_LIMIT = 100.0  # dB; what perfect and silent estimates get, either way
 
 
 def score_utterance(mixture, estimates, sources, rate=None):
@@ -100,20 +101,23 @@ def sdr(estimates, sources):
 
     Returns
     -------
-    numpy.ndarray, [C]; NaN where a signal is silent or not longer than the
-    filter
+    numpy.ndarray, [C], within +-100 dB; NaN where a source is silent or not
+    longer than the filter
     """
     scores = np.full(len(sources), np.nan)
     if sources.shape[-1] <= SDR_FILTER:
         return scores
-    usable = (np.ptp(sources, axis=-1) > 0) & (np.ptp(estimates, axis=-1) > 0)
-    for index in np.flatnonzero(usable):
+    audible = np.ptp(sources, axis=-1) > 0
+    silenced = np.ptp(estimates, axis=-1) == 0
+    scores[audible & silenced] = -SDR_LIMIT
+    for index in np.flatnonzero(audible & ~silenced):
         # Float64, and NumPy rather than torch: its batched solvers hang on
         # some CPUs. One pair a call: no search for a permutation.
         scores[index] = fast_bss_eval.sdr(
             sources[index : index + 1].astype(np.float64),
             estimates[index : index + 1].astype(np.float64),
             filter_length=SDR_FILTER,
+            clamp_db=SDR_LIMIT,
         )[0]
     return scores
 
@@ -152,8 +156,10 @@ def perceptual_metrics():
         import pystoi
 
         def stoi_score(source, estimate, rate):
-            # Under 30 frames of active speech STOI is not defined (pystoi
-            # warns and gives 1e-5).
+            # pystoi fails below a frame of 256 samples at 10 kHz, and warns
+            # and gives 1e-5 below 30 frames of active speech.
+            if len(source) < 0.0512 * rate:
+                return np.nan
             value = pystoi.stoi(source, estimate, rate)
             return np.nan if value <= 1e-5 else value
 

@@ -221,7 +221,7 @@ def load_pretrained(separator, path):
         state = torch.load(found[-1], map_location="cpu", weights_only=True)
         separator.load_state_dict(state)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or repr(error)).splitlines()[0]
         raise UserError(
             f"pretrained: {found[-1]} does not fit this model ({reason}). "
             "Use the hparams it was trained with."

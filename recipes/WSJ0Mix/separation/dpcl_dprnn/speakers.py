@@ -102,8 +102,8 @@ def _sound_files(folder):
 
 def _long_enough(path):
     info = audio_info(path)
-    check_format(path, info.channels, info.samplerate)
-    return info.frames >= SHORTEST * info.samplerate
+    check_format(path, info.channels, info.rate)
+    return info.frames >= SHORTEST * info.rate
 
 
 def _divide(speakers, n_spks, seed):

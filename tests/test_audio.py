@@ -1,0 +1,165 @@
+"""Files are whole or absent; what is wrong with one is said by name."""
+
+import numpy as np
+import pytest
+import soundfile
+from dpcl_dprnn.audio import (
+    atomic_path,
+    audio_info,
+    read_audio,
+    write_text,
+    write_wav,
+)
+from dpcl_dprnn.errors import UserError
+
+RATE = 8000
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_exception_leaves_the_old_file_and_nothing_else(error, tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_is_the_users_to_mend(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(UserError, match="file.txt: No space"):
+        with atomic_path(path):
+            raise OSError(28, "No space left on device")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_success_replaces_the_file(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    for text in ("one", "two: Grüße"):
+        write_text(path, text)
+        assert path.read_text(encoding="utf-8") == text
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_file_is_as_readable_as_any_other(tmp_path):
+    write_text(tmp_path / "atomic", "")
+    (tmp_path / "plain").write_text("")
+    modes = [(tmp_path / name).stat().st_mode for name in ("atomic", "plain")]
+    assert modes[0] == modes[1]
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write .*out.txt"):
+        write_text(tmp_path / "file" / "out.txt", "")
+
+
+def test_int16_round_trip_is_exact(tmp_path):
+    samples = np.array([-32768, -1, 0, 1, 32767], dtype=np.int16)
+    write_wav(tmp_path / "a.wav", samples, RATE)
+    stored, rate = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    assert np.array_equal(stored, samples)
+    assert rate == RATE
+    read, rate = read_audio(tmp_path / "a.wav", RATE)
+    assert read.dtype == np.float32
+    assert np.array_equal(read * 32768, samples)
+    assert rate == RATE
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_float_round_trip_is_within_half_a_step(dtype, tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.99, 0.99, 500).astype(dtype)
+    write_wav(tmp_path / "a.wav", samples, RATE)
+    read, _ = read_audio(tmp_path / "a.wav")
+    assert np.abs(read - samples).max() <= 0.5 / 32768 + 1e-7
+    write_wav(tmp_path / "b.wav", read, RATE)
+    assert np.array_equal(read_audio(tmp_path / "b.wav")[0], read)
+
+
+def test_loud_samples_are_limited_and_do_not_wrap(tmp_path):
+    write_wav(tmp_path / "a.wav", np.array([1.0, -1.0, 2.0, -2.0]), RATE)
+    stored, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
+    assert stored.tolist() == [32767, -32768, 32767, -32768]
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_piece_of_a_file(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    samples = np.arange(100, dtype=np.int16)
+    soundfile.write(path, samples, RATE)
+    for start, frames, expected in (
+        (0, -1, samples),
+        (10, 20, samples[10:30]),
+        (90, -1, samples[90:]),
+        (0, 0, samples[:0]),
+    ):
+        read, _ = read_audio(path, RATE, start, frames)
+        assert np.array_equal(read * 32768, expected)
+    assert audio_info(path).frames == 100
+
+
+def write_bad(kind, path):
+    silence = np.zeros(100)
+    if kind == "stereo":
+        soundfile.write(path, np.zeros((100, 2)), RATE)
+    elif kind == "rate":
+        soundfile.write(path, silence, 16000)
+    elif kind in ("nan", "inf"):
+        silence[50] = float(kind)
+        soundfile.write(path, silence, RATE, subtype="FLOAT")
+    elif kind == "garbage":
+        path.write_bytes(b"this is no sound" * 20)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("missing", "Cannot read"),
+        ("garbage", "Cannot read"),
+        ("empty", "Cannot read"),
+        ("folder", "Cannot read"),
+        ("stereo", "2 channels"),
+        ("rate", "16000 Hz, but 8000 Hz"),
+        ("nan", "NaN"),
+        ("inf", "NaN or infinite"),
+    ],
+)
+def test_bad_file_is_named(kind, message, tmp_path):
+    path = tmp_path / "bad.wav"
+    write_bad(kind, path)
+    with pytest.raises(UserError, match=message) as caught:
+        read_audio(path, RATE)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["missing", "garbage", "empty", "folder"])
+def test_header_of_a_bad_file(kind, tmp_path):
+    path = tmp_path / "bad.wav"
+    write_bad(kind, path)
+    with pytest.raises(UserError, match="Cannot read .*bad.wav"):
+        audio_info(path)
+
+
+def test_file_shorter_than_the_piece_asked_for(tmp_path):
+    path = tmp_path / "a.wav"
+    write_wav(path, np.zeros(100), RATE)
+    with pytest.raises(UserError, match="a.wav is truncated"):
+        read_audio(path, RATE, start=50, frames=60)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_truncated_file(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).uniform(-1, 1, 20000)
+    soundfile.write(path, noise, RATE)
+    path.write_bytes(path.read_bytes()[:-10000])
+    with pytest.raises(UserError, match=path.name):
+        read_audio(path, RATE)

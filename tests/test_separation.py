@@ -1,0 +1,241 @@
+"""Waveforms in, waveforms out, each as if it were alone."""
+
+import itertools
+
+import pytest
+import torch
+from dpcl_dprnn.encoders import (
+    LearnedDecoder,
+    LearnedEncoder,
+    STFTDecoder,
+    STFTEncoder,
+)
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.model import BLSTMSeparator, DualPathSeparator, EmbeddingHead
+from dpcl_dprnn.separation import Separator, load_pretrained
+from dpcl_dprnn.targets import bin_weights, dominant_source
+from speechbrain.lobes.models.dual_path import SBRNNBlock
+
+N_FFT, HOP, BINS = 64, 16, 33
+
+
+def stft_pair():
+    return STFTEncoder(N_FFT, HOP), STFTDecoder(N_FFT, HOP)
+
+
+def dual_path(filters, num_spks, head=None):
+    return DualPathSeparator(
+        in_channels=filters,
+        out_channels=8,
+        intra_model=SBRNNBlock(8, 6, num_layers=1, bidirectional=True),
+        inter_model=SBRNNBlock(8, 6, num_layers=1, bidirectional=True),
+        num_layers=2,
+        K=10,
+        num_spks=num_spks,
+        embedding_head=head,
+    )
+
+
+def build(system, device, num_spks=2):
+    """A small separator of each kind, and the bins of its grid."""
+    if system == "stft grid":  # as dpcl_dprnn.yaml
+        head = EmbeddingHead(8, bins=BINS, size=4, pool=HOP // 8)
+        parts = LearnedEncoder(16, 12), dual_path(12, num_spks, head)
+        separator = Separator(*parts, LearnedDecoder(16, 12), *stft_pair())
+    elif system == "learned grid":
+        head = EmbeddingHead(8, bins=12, size=4)
+        parts = LearnedEncoder(16, 12), dual_path(12, num_spks, head)
+        separator = Separator(*parts, LearnedDecoder(16, 12))
+    elif system == "stft":  # as dpcl_dprnn_stft.yaml
+        head = EmbeddingHead(8, bins=BINS, size=4)
+        encoder, decoder = stft_pair()
+        separator = Separator(encoder, dual_path(BINS, num_spks, head), decoder)
+    elif system == "masks":  # as dprnn.yaml
+        parts = LearnedEncoder(16, 12), dual_path(12, num_spks)
+        separator = Separator(*parts, LearnedDecoder(16, 12))
+    elif system == "embeddings":  # as dpcl.yaml
+        head = EmbeddingHead(12, bins=BINS, size=4)
+        encoder, decoder = stft_pair()
+        model = BLSTMSeparator(BINS, head, 6, num_layers=1, dropout=0.0)
+        separator = Separator(encoder, model, decoder)
+    return separator.to(device).eval()
+
+
+SYSTEMS = ["stft grid", "learned grid", "stft", "masks", "embeddings"]
+EVERY_SYSTEM = pytest.mark.parametrize("system", SYSTEMS)
+WITH_EMBEDDINGS = pytest.mark.parametrize(
+    "system", [s for s in SYSTEMS if s != "masks"]
+)
+SPEAKERS = pytest.mark.parametrize("num_spks", [2, 3])
+
+
+@EVERY_SYSTEM
+@SPEAKERS
+def test_shapes_from_one_sample_up(system, num_spks, device):
+    separator = build(system, device, num_spks)
+    bins = 12 if system == "learned grid" else BINS
+    for length in (1, 2, 15, 16, 17, 64, 500):
+        x = torch.randn(2, length, device=device)
+        estimates, embeddings = separator(x)
+        if system == "embeddings":
+            assert estimates is None
+        else:
+            assert estimates.shape == (2, num_spks, length)
+            assert estimates.isfinite().all()
+        if system == "masks":
+            assert embeddings is None
+        else:
+            frames = separator.grid_encoder.frames(length)
+            assert embeddings.shape == (2, frames, bins, 4)
+            assert embeddings.isfinite().all()
+
+
+@EVERY_SYSTEM
+def test_silence_is_separated_into_finite_numbers(system, device):
+    separator = build(system, device)
+    for result in separator(torch.zeros(1, 200, device=device)):
+        assert result is None or result.isfinite().all()
+
+
+@EVERY_SYSTEM
+@torch.no_grad()
+def test_separate_each_is_a_batch_of_one_for_each(system, device):
+    separator = build(system, device)
+    lengths = torch.tensor([500, 123, 1, 64], device=device)
+    mixtures = torch.randn(4, 500, device=device)  # padded with noise
+    estimates, embeddings = separator.separate_each(mixtures, lengths)
+    for index, length in enumerate(lengths.tolist()):
+        alone = separator(mixtures[index, None, :length])
+        if estimates is not None:
+            got, padding = estimates[index].split([length, 500 - length], -1)
+            assert torch.equal(got, alone.estimates[0])
+            assert not padding.any()
+        if embeddings is not None:
+            frames = alone.embeddings.shape[1]
+            assert torch.equal(embeddings[index, :frames], alone.embeddings[0])
+            assert not embeddings[index, frames:].any()
+
+
+def test_identity_masks_give_the_mixture_back(device):
+    """Of an STFT, whose decoder inverts its encoder."""
+
+    class AllPass(torch.nn.Module):
+        def forward(self, features, grid_frames):
+            assert grid_frames == features.shape[-1]
+            return features.new_ones(features.shape).unsqueeze(1), None
+
+    encoder, decoder = stft_pair()
+    separator = Separator(encoder, AllPass(), decoder).to(device)
+    x = torch.randn(2, 333, device=device)
+    estimates = separator(x).estimates
+    torch.testing.assert_close(estimates[:, 0], x, atol=1e-5, rtol=0)
+
+
+def test_estimates_are_fp32_under_autocast(device):
+    separator = build("stft grid", device)
+    x = torch.randn(2, 500, device=device)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        estimates, embeddings = separator(x)
+    assert estimates.dtype == embeddings.dtype == torch.float32
+    expected = separator(x).estimates
+    error = (estimates - expected).norm() / expected.norm()
+    assert 0 < error < 0.1
+
+
+@SPEAKERS
+def test_dpcl_targets_are_those_of_the_grid(num_spks, device):
+    separator = build("stft grid", device, num_spks)
+    sources = torch.randn(2, num_spks, 300, device=device)
+    mixture = sources.sum(dim=1)
+    targets, weights = separator.dpcl_targets(mixture, sources, 30.0)
+    stft = STFTEncoder(N_FFT, HOP).to(device)
+    spectra = torch.stack([stft(s) for s in sources.unbind(1)], dim=1)
+    assert torch.equal(targets, dominant_source(spectra))
+    assert torch.equal(weights, bin_weights(stft(mixture), 30.0))
+
+
+@WITH_EMBEDDINGS
+@pytest.mark.parametrize("length", [1, 50, 1000])
+@SPEAKERS
+def test_kmeans_of_ideal_embeddings_is_the_ideal_binary_mask(
+    system, length, num_spks, device
+):
+    separator = build(system, device, num_spks)
+    sources = torch.randn(1, num_spks, length, device=device)
+    mixture = sources.sum(dim=1)
+    ideal, weights = separator.dpcl_targets(mixture, sources)
+    got = separator.separate_kmeans(mixture, ideal, num_spks)
+    assert got.shape == (1, num_spks, length)
+    masks = ideal[0] * (weights[0] > 0).unsqueeze(-1)  # [L, F, C]
+    encoded = separator.grid_encoder(mixture)
+    masked = masks.permute(2, 1, 0) * encoded  # [C, F, L]
+    expected = separator.grid_decoder(masked, length)
+    errors = [
+        (got[0, list(order)] - expected).abs().max().item()
+        for order in itertools.permutations(range(num_spks))
+    ]
+    assert min(errors) < 1e-5
+
+
+@WITH_EMBEDDINGS
+@torch.no_grad()
+def test_kmeans_of_the_models_own_embeddings(system, device):
+    separator = build(system, device)
+    for length in (1, 17, 400):
+        mixture = torch.randn(1, length, device=device)
+        embeddings = separator(mixture).embeddings
+        for options in ({}, {"softness": 5.0, "inactive": "all"}):
+            estimates = separator.separate_kmeans(
+                mixture, embeddings, 2, 40.0, restarts=2, **options
+            )
+            assert estimates.shape == (1, 2, length)
+            assert estimates.device.type == device.type
+            assert estimates.isfinite().all()
+        if "stft" in system:  # masks that sum to 1 give the mixture back
+            total = estimates.sum(dim=1)
+            torch.testing.assert_close(total, mixture, atol=0.1, rtol=0)
+
+
+def test_kmeans_of_silence_is_silence(device):
+    separator = build("stft", device)
+    mixture = torch.zeros(1, 200, device=device)
+    embeddings = separator(mixture).embeddings
+    assert not separator.separate_kmeans(mixture, embeddings, 2).any()
+
+
+@pytest.mark.parametrize(
+    "argument", ["", "CKPT+1", "CKPT+1/separator.ckpt"], ids=repr
+)
+@EVERY_SYSTEM
+def test_load_pretrained_round_trip(argument, system, tmp_path, device):
+    trained, fresh = build(system, device), build(system, device)
+    (tmp_path / "CKPT+1").mkdir()
+    torch.save(trained.state_dict(), tmp_path / "CKPT+1" / "separator.ckpt")
+    load_pretrained(fresh, tmp_path / argument)
+    x = torch.randn(1, 200, device=device)
+    for got, expected in zip(fresh(x), trained(x), strict=True):
+        assert got is expected is None or torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("path", ["", "none", "none.ckpt"])
+def test_load_pretrained_says_what_is_missing(path, tmp_path, device):
+    with pytest.raises(UserError, match="no separator.ckpt"):
+        load_pretrained(build("masks", device), tmp_path / path)
+
+
+def test_load_pretrained_refuses_another_model(tmp_path, device):
+    path = tmp_path / "separator.ckpt"
+    for state in (build("stft", device).state_dict(), [1], {"a": 1}):
+        torch.save(state, path)
+        with pytest.raises(UserError, match="does not fit") as caught:
+            load_pretrained(build("masks", device), path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100])
+def test_load_pretrained_refuses_a_damaged_file(content, tmp_path, device):
+    path = tmp_path / "separator.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_pretrained(build("masks", device), path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,78 @@
+"""Stopping, sharing and precision."""
+
+import pytest
+import torch
+from dpcl_dprnn import training
+from dpcl_dprnn.training import EarlyStopping, Shard, fastest_precision
+
+
+def epochs_until_stop(metrics, **options):
+    arguments = {
+        "limit": 20,
+        "limit_to_stop": 3,
+        "limit_warmup": 0,
+        "direction": "min",
+    }
+    counter = EarlyStopping(**{**arguments, **options})
+    for epoch in counter:
+        counter.update_metric(metrics(epoch))
+    return epoch
+
+
+@pytest.mark.parametrize("value", [-10.0, 0.0, 10.0])
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_constant_metric_stops(value, direction):
+    epochs = epochs_until_stop(lambda _: value, direction=direction)
+    assert epochs == 4  # the first is the best, three are no better
+
+
+@pytest.mark.parametrize("start", [-10.0, 0.005, 10.0])
+def test_any_improvement_goes_on(start):
+    assert epochs_until_stop(lambda n: start - 1e-3 * n) == 20
+
+
+@pytest.mark.parametrize("start", [-10.0, 10.0])
+def test_worsening_metric_stops(start):
+    assert epochs_until_stop(lambda n: start + n) == 4
+
+
+def test_patience_starts_anew_with_an_improvement():
+    metrics = [-1, -2, -1, -1, -3, -1, -1, -1, -9]
+    assert epochs_until_stop(lambda n: metrics[n - 1]) == 8
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+@pytest.mark.parametrize("items", [0, 1, 4, 7])
+def test_shards_cover_everything_once(ranks, items, monkeypatch):
+    monkeypatch.setattr(training, "is_distributed_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: ranks)
+    dataset = [f"item {n}" for n in range(items)]
+    seen, sizes = [], []
+    for rank in range(ranks):
+        monkeypatch.setattr(training, "get_rank", lambda rank=rank: rank)
+        shard = Shard(dataset)
+        seen += [shard[index] for index in range(len(shard))]
+        sizes.append(len(shard))
+    assert sorted(seen) == dataset
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_shard_of_a_single_process_is_the_dataset():
+    assert list(torch.utils.data.DataLoader(Shard(range(5)))) == list(range(5))
+
+
+def test_gather_of_a_single_process():
+    assert training.gather({"a": 1}) == [{"a": 1}]
+
+
+def test_fastest_precision():
+    assert fastest_precision() in {"bf16", "fp32"}
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_fastest_precision_of_a_gpu(supported, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: supported
+    )
+    assert fastest_precision() == ("bf16" if supported else "fp32")
