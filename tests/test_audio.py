@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+
 from dpcl_dprnn.audio import (
     atomic_path,
     audio_info,

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from dpcl_dprnn.clustering import kmeans_masks
 
 

@@ -5,10 +5,11 @@ import csv
 import numpy as np
 import pytest
 import torch
+from speechbrain.dataio.batch import PaddedBatch
+
 from dpcl_dprnn.audio import write_wav
 from dpcl_dprnn.data import RandomMixing, mixture_dataset
 from dpcl_dprnn.errors import UserError
-from speechbrain.dataio.batch import PaddedBatch
 
 RATE = 8000
 

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from speechbrain.lobes.models.dual_path import Encoder as StockEncoder
+
 from dpcl_dprnn.encoders import (
     LearnedDecoder,
     LearnedEncoder,
     STFTDecoder,
     STFTEncoder,
 )
-from speechbrain.lobes.models.dual_path import Encoder as StockEncoder
 
 LENGTHS = [*range(1, 20), 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 1001]
 

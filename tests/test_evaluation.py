@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from dpcl_dprnn import evaluation
 from dpcl_dprnn.audio import read_audio
 from dpcl_dprnn.evaluation import Evaluation, rescale

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from dpcl_dprnn.losses import (
     best_permutation,
     dpcl_loss,

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+
 from dpcl_dprnn import manifests
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.manifests import prepare_manifests

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from dpcl_dprnn.metrics import perceptual_metrics, score_utterance, sdr
 
 RATE = 8000

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
+
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.levels import active_level
 from dpcl_dprnn.mixing import mix_corpus, mix_sources

@@ -4,16 +4,17 @@ import itertools
 
 import pytest
 import torch
+from speechbrain.lobes.models.dual_path import (
+    Dual_Path_Model,
+    SBRNNBlock,
+    SBTransformerBlock,
+)
+
 from dpcl_dprnn.model import (
     BLSTMSeparator,
     DualPathSeparator,
     EmbeddingHead,
     reinitialize,
-)
-from speechbrain.lobes.models.dual_path import (
-    Dual_Path_Model,
-    SBRNNBlock,
-    SBTransformerBlock,
 )
 
 FILTERS, CHANNELS = 12, 8

@@ -6,9 +6,10 @@ import sys
 import types
 
 import numpy as np
-import prepare_data
 import pytest
 import soundfile
+
+import prepare_data
 from dpcl_dprnn import mixing
 
 SCRIPT = pathlib.Path(prepare_data.__file__)

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+
 from dpcl_dprnn.sentences import CHOICES, sentence
 
 

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 import torch
+from speechbrain.lobes.models.dual_path import SBRNNBlock
+
 from dpcl_dprnn.encoders import (
     LearnedDecoder,
     LearnedEncoder,
@@ -14,7 +16,6 @@ from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.model import BLSTMSeparator, DualPathSeparator, EmbeddingHead
 from dpcl_dprnn.separation import Separator, load_pretrained
 from dpcl_dprnn.targets import bin_weights, dominant_source
-from speechbrain.lobes.models.dual_path import SBRNNBlock
 
 N_FFT, HOP, BINS = 64, 16, 33
 

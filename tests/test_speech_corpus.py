@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import correlate
+
 from dpcl_dprnn import speech_corpus
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.speech_corpus import build_corpus, draw_speakers
-from scipy.signal import correlate
 
 TINY = {"speakers": 3, "heldout": 2, "hours": 0.02, "progress": False}
 

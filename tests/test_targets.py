@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dpcl_dprnn.targets import bin_weights, dominant_source
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from dpcl_dprnn import training
 from dpcl_dprnn.training import EarlyStopping, Shard, fastest_precision
 

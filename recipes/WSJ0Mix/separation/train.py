@@ -12,6 +12,7 @@ train.py ...`.
 """
 
 import difflib
+import os
 import pathlib
 import re
 import sys
@@ -153,9 +154,7 @@ class Separation(sb.Brain):
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
         """Set the learning rate of the next step, if it goes by steps."""
         if should_step and self.hparams.step_scheduler is not None:
-            self.hparams.step_scheduler(
-                self.optimizer, self.optimizer_step + 1
-            )
+            self.hparams.step_scheduler(self.optimizer, self.optimizer_step + 1)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log, and after validation save and set the learning rate."""
@@ -285,8 +284,10 @@ def explain_unknown_key(message, path):
         return f"{path}: {message}"
     unknown, *keys = quoted
     close = difflib.get_close_matches(unknown, keys)
-    hint = f"Did you mean {' or '.join(close)}?" if close else (
-        f"See the top-level keys of {path}."
+    hint = (
+        f"Did you mean {' or '.join(close)}?"
+        if close
+        else (f"See the top-level keys of {path}.")
     )
     return f"--{unknown} is neither a key of {path} nor a run option. {hint}"
 
@@ -311,7 +312,7 @@ def make_datasets(hparams):
     """The datasets of the three splits, by name."""
     folder = pathlib.Path(hparams["save_folder"])
     num_spks, rate = hparams["num_spks"], hparams["sample_rate"]
-    return {
+    datasets = {
         split: mixture_dataset(
             folder / f"{split}.csv",
             num_spks,
@@ -320,6 +321,15 @@ def make_datasets(hparams):
         )
         for split in ("train", "valid", "test")
     }
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    count, batch_size = len(datasets["train"]), hparams["batch_size"]
+    if count < batch_size * ranks:
+        raise UserError(
+            f"{hparams['data_folder']} has {count} training mixtures, fewer "
+            f"than a batch of {batch_size} on each of {ranks} processes. Add "
+            "data or lower --batch_size."
+        )
+    return datasets
 
 
 def make_loader(dataset, options):

@@ -138,8 +138,7 @@ def _opened(path):
             yield file
     except (soundfile.LibsndfileError, OSError) as error:
         raise UserError(
-            f"Cannot read {path} as sound: {error}. "
-            "Replace or remove the file."
+            f"Cannot read {path} as sound: {error}. Replace or remove the file."
         ) from error
 
 

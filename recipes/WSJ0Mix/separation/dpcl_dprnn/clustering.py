@@ -71,9 +71,7 @@ def _centroids(points, weights, num_spks, seed, restarts):
     distinct = len(np.unique(points[: 100 * num_spks], axis=0))
     if distinct < num_spks:  # rare: look at all points
         distinct = len(np.unique(points, axis=0))
-    kmeans = KMeans(
-        min(num_spks, distinct), n_init=restarts, random_state=seed
-    )
+    kmeans = KMeans(min(num_spks, distinct), n_init=restarts, random_state=seed)
     # A second BLAS beside PyTorch's would fight it for the cores.
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
         return kmeans.fit(points, sample_weight=weights).cluster_centers_

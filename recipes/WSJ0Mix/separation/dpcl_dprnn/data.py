@@ -114,7 +114,7 @@ class RandomMixing(torch.nn.Module):
             columns = torch.arange(count, device=device)
             sources, lengths = sources[order, columns], lengths[order, columns]
         if self.gain_db:
-            gains = (2 * torch.rand(batch, count, 1, device=device) - 1)
+            gains = 2 * torch.rand(batch, count, 1, device=device) - 1
             sources = sources * 10 ** (self.gain_db * gains / 20)
         # The shortest source ends the mixture, as in wsj0-mix "min".
         lengths = lengths.min(dim=1).values

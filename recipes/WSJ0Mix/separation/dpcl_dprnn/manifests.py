@@ -17,6 +17,7 @@ from .layouts import SPLITS, find_layout, list_files
 
 logger = logging.getLogger(__name__)
 
+
 def prepare_manifests(
     data_folder,
     save_folder,

@@ -159,7 +159,6 @@ class DualPathSeparator(Dual_Path_Model):
         x = self.end_conv1x1(self.output(x) * self.output_gate(x))
         return self.activation(x.unflatten(0, (batch, self.num_spks)))
 
-
     def _Segmentation(self, input, K):
         """Cut [B, N, L] into chunks [B, N, K, S]; also gives the padding."""
         if self.overlap:

@@ -4,8 +4,6 @@ Grids are indexed [..., L, F] here, as the embeddings are; axis letters are
 in model.py.
 """
 
-import torch
-
 
 def dominant_source(sources):
     """One-hot assignment of every bin to its loudest source.

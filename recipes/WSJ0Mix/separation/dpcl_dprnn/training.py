@@ -1,10 +1,14 @@
 """What training needs and SpeechBrain does not have, or has with a defect."""
 
 import platform
+import shutil
 
 import torch
+from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import get_rank, is_distributed_initialized
 from speechbrain.utils.epoch_loop import EpochCounterWithStopper
+
+from .errors import UserError
 
 
 class EarlyStopping(EpochCounterWithStopper):
@@ -27,6 +31,45 @@ class EarlyStopping(EpochCounterWithStopper):
     def __init__(self, limit, limit_to_stop, limit_warmup, direction):
         super().__init__(limit, limit_to_stop, limit_warmup, direction)
         self.min_delta = 0.0
+
+
+class AtomicCheckpointer(Checkpointer):
+    """SpeechBrain's checkpointer, mended to show whole checkpoints only.
+
+    The parent's checkpoint counts from its first file on, so that a full
+    disk or a kill leaves one that cannot be loaded in front of the good
+    ones. Here it gets its name when all of it is written.
+    """
+
+    PARTIAL = "partial+"
+
+    def _new_checkpoint_dirpath(self):
+        final = super()._new_checkpoint_dirpath()
+        return final.with_name(self.PARTIAL + final.name)
+
+    def save_checkpoint(self, *args, **kwargs):
+        """See the parent; a failure is a `UserError` and leaves no trace."""
+        try:
+            saved = super().save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError) as error:
+            self._remove_partial()
+            raise UserError(
+                f"Cannot save a checkpoint in {self.checkpoints_dir}: "
+                f"{str(error).splitlines()[0]}. Free some space and run the "
+                "same command again: earlier checkpoints are whole."
+            ) from error
+        if saved is None:  # not the main process
+            return None
+        final = saved.path.with_name(saved.path.name[len(self.PARTIAL) :])
+        saved.path.rename(final)
+        self._remove_partial()
+        files = {k: final / path.name for k, path in saved.paramfiles.items()}
+        return saved._replace(path=final, paramfiles=files)
+
+    def _remove_partial(self):
+        """Remove what failed or killed saves have left."""
+        for folder in self.checkpoints_dir.glob(self.PARTIAL + "*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def fastest_precision():
@@ -67,7 +110,11 @@ class Shard(torch.utils.data.Dataset):
 
     def __init__(self, dataset):
         self.dataset = dataset
-        ranks = torch.distributed.get_world_size() if is_distributed_initialized() else 1
+        ranks = (
+            torch.distributed.get_world_size()
+            if is_distributed_initialized()
+            else 1
+        )
         rank = get_rank() if ranks > 1 else 0
         self.indices = range(rank, len(dataset), ranks)
 
