@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 # each core trains faster than one process with many threads.
 demo: $(VENV)/.installed
 	cd $(RECIPE) && $(BIN)/python prepare_data.py corpus --out $(DATA)/voices
-	cd $(RECIPE) && $(BIN)/python prepare_data.py mix --speech $(DATA)/voices --out $(DATA)/mini --cv 48
+	cd $(RECIPE) && $(BIN)/python prepare_data.py mix --speech $(DATA)/voices --out $(DATA)/mini --tr 6000 --cv 48 --tt 200
 	cd $(RECIPE) && OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node=$(RANKS) \
 	    train.py hparams/mini.yaml --data_folder=$(DATA)/mini/2speakers --output_folder=$(RESULTS) --device=cpu
 

@@ -127,6 +127,26 @@ def test_overlap_add_of_the_segments_is_twice_the_input(chunk, device):
         assert torch.equal(model._over_add(segments, gap), 2 * x), frames
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 9, 10])
+def test_joining_chunks_without_overlap_is_the_identity(chunk, device):
+    model = build(DualPathSeparator, K=chunk, overlap=False)
+    for frames in range(1, 3 * chunk + 2):
+        x = torch.randn(2, CHANNELS, frames, device=device)
+        segments, gap = model._Segmentation(x, chunk)
+        assert segments.shape == (2, CHANNELS, chunk, -(-frames // chunk))
+        assert torch.equal(segments[:, :, 0, 0], x[:, :, 0])
+        assert torch.equal(model._over_add(segments, gap), x), frames
+
+
+def test_masks_without_overlap_have_the_shape_of_masks_with_it(device):
+    x = torch.randn(2, FILTERS, 43, device=device)
+    shapes = [
+        build(DualPathSeparator, overlap=overlap).to(device)(x)[0].shape
+        for overlap in (True, False)
+    ]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.parametrize("frames", [1, 4, 9, 10, 11, 43])
 @pytest.mark.parametrize("num_spks", [2, 3])
 def test_shapes_and_unit_norm(frames, num_spks, device):

@@ -28,12 +28,18 @@ __all__ = ["main", "prepare_manifests"]
 def add_corpus(subparsers):
     """`prepare_data.py corpus`."""
     parser = subparsers.add_parser(
-        "corpus", help="make a speech corpus of eSpeak NG voices"
+        "corpus",
+        help="make a speech corpus of eSpeak NG voices",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--speakers", type=int, default=300)
-    parser.add_argument("--hours", type=float, default=2.5)
-    parser.add_argument("--seed", type=int, default=1234)
+    parser.add_argument(
+        "--speakers", type=int, default=600, help="voices for training"
+    )
+    parser.add_argument(
+        "--hours", type=float, default=4.5, help="speech of all splits"
+    )
+    parser.add_argument("--seed", type=int, default=1234, help="random seed")
     parser.set_defaults(run=run_corpus)
 
 

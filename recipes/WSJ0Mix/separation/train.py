@@ -11,24 +11,21 @@ may stand in either place. Several processes: `torchrun --nproc_per_node=N
 train.py ...`.
 """
 
-import difflib
 import os
 import pathlib
-import re
 import sys
 import time
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from ruamel.yaml.error import YAMLError
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from torch.utils.data import DataLoader
 
+from dpcl_dprnn.configuration import load_hparams, parse_command_line
 from dpcl_dprnn.data import mixture_dataset
 from dpcl_dprnn.errors import UserError
-from dpcl_dprnn.evaluation import Evaluation
+from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
 from dpcl_dprnn.separation import load_pretrained
 from dpcl_dprnn.training import Shard, gather
@@ -240,58 +237,6 @@ def main(argv):
     test(brain)
 
 
-def parse_command_line(argv):
-    """SpeechBrain's parser, with values that hold an "=" left whole, and the
-    CPU for the default where there is no GPU."""
-    whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
-    rest = [a for a in argv if a not in whole]
-    if not torch.cuda.is_available():
-        # First, so that what the user says comes later and wins.
-        rest = ["--device=cpu", "--distributed_backend=gloo", *rest]
-    hparams_file, run_opts, overrides = sb.parse_arguments(rest)
-    for argument in whole:
-        key, value = argument[2:].split("=", 1)
-        overrides += f"\n{key}: {value}"
-    return hparams_file, run_opts, overrides
-
-
-def load_hparams(path, overrides):
-    """Read a HyperPyYAML file, with errors meant for the user."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return load_hyperpyyaml(file, overrides)
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except KeyError as error:
-        raise UserError(explain_unknown_key(str(error), path)) from error
-    except ValueError as error:
-        key = re.match("'(.*)' is a !PLACEHOLDER", str(error))
-        if key is None:
-            raise UserError(f"{path}: {error}") from error
-        raise UserError(
-            f"{path} does not know {key[1]}. Add --{key[1]}=... to the "
-            "command line."
-        ) from error
-    except YAMLError as error:
-        line = " ".join(str(error).split())
-        raise UserError(f"{path} or an override of it: {line}") from error
-
-
-def explain_unknown_key(message, path):
-    """Name the override that is not a key, and keys that look like it."""
-    quoted = re.findall("'([^']*)'", message)
-    if not quoted:
-        return f"{path}: {message}"
-    unknown, *keys = quoted
-    close = difflib.get_close_matches(unknown, keys)
-    hint = (
-        f"Did you mean {' or '.join(close)}?"
-        if close
-        else (f"See the top-level keys of {path}.")
-    )
-    return f"--{unknown} is neither a key of {path} nor a run option. {hint}"
-
-
 def make_output_folder(hparams, hparams_file, overrides):
     """Make the experiment's folder, with its logs and a copy of the hparams."""
     folder = hparams["output_folder"]
@@ -372,19 +317,7 @@ def test(brain):
         parameters=sum(p.numel() for p in brain.separator.parameters()),
         losses=brain.test_stats,
     )
-    print_summary(summary, hparams)
-
-
-def print_summary(summary, hparams):
-    """Tell the user the scores and where to listen."""
-    print(f"\nTest scores, mean in dB (s.d.), epoch {summary['epoch']}:")
-    for head, scores in summary["heads"].items():
-        cells = [
-            f"{name} {value['mean']:.2f} ({value['std']:.2f})"
-            for name, value in scores.items()
-            if value["mean"] is not None
-        ]
-        print(f"  {head:6s}  {'  '.join(cells)}")
+    print(f"\n{describe(summary)}")
     print(f"Results:  {hparams.output_folder}")
     if hparams.num_audio:
         print(f"Listen:   {pathlib.Path(hparams.output_folder, 'separated')}")

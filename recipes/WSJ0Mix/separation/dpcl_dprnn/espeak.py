@@ -249,12 +249,16 @@ def run_job(job_file, speakers, jobs, progress):
 def read_results(lines, count, progress):
     """Collect the lines of `speak_and_exit`, with a progress bar."""
     results = {}
-    bar = {"total": count, "unit": "speaker", "disable": not progress}
-    for line in tqdm(lines, desc="Speaking", **bar):
-        result = json.loads(line)
-        if "error" in result:
-            raise UserError(result["error"])
-        results[result.pop("speaker")] = result
+    # Not tqdm(lines): it may close the pipe that `stop` still has to read
+    with tqdm(
+        desc="Speaking", total=count, unit="speaker", disable=not progress
+    ) as bar:
+        for line in lines:
+            result = json.loads(line)
+            if "error" in result:
+                raise UserError(result["error"])
+            results[result.pop("speaker")] = result
+            bar.update()
     return results
 
 

@@ -125,6 +125,19 @@ class Evaluation:
         }
 
 
+def describe(summary):
+    """The scores of a summary as lines of text for people."""
+    lines = [f"Test scores, mean (s.d.), of epoch {summary['epoch']}:"]
+    for head, scores in summary["heads"].items():
+        cells = [
+            f"{name} {value['mean']:.2f} ({value['std']:.2f})"
+            for name, value in scores.items()
+            if value["mean"] is not None
+        ]
+        lines.append(f"  {head:6s}  {'  '.join(cells)}")
+    return "\n".join(lines)
+
+
 def rescale(mixture, estimates):
     """Bring estimates of arbitrary scale to that of the mixture.
 

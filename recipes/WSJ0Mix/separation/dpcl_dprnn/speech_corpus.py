@@ -30,8 +30,8 @@ LOWEST = {"speakers": 2, "heldout": 2, "rate": 4000, "seed": 0, "jobs": 1}
 
 def build_corpus(
     out,
-    speakers=300,
-    hours=2.5,
+    speakers=600,
+    hours=4.5,
     rate=8000,
     seed=1234,
     jobs=None,
