@@ -19,7 +19,7 @@ import time
 import speechbrain as sb
 import torch
 from speechbrain.dataio.batch import PaddedBatch
-from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.distributed import if_main_process
 from torch.utils.data import DataLoader
 
 from dpcl_dprnn.configuration import load_hparams, parse_command_line
@@ -28,7 +28,7 @@ from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
 from dpcl_dprnn.separation import load_pretrained
-from dpcl_dprnn.training import Shard, gather
+from dpcl_dprnn.training import Shard, gather, on_main
 from prepare_data import prepare_manifests
 
 
@@ -143,13 +143,26 @@ class Separation(sb.Brain):
                     predictions["sources"][index, :, :length].cpu().numpy(),
                 )
 
+    def on_fit_start(self):
+        """Recover; a run that has had all its steps gets no more epochs."""
+        super().on_fit_start()
+        if self._optimizer_step_limit_exceeded:
+            self.hparams.epoch_counter.should_stop = True
+
     def on_stage_start(self, stage, epoch=None):
-        """Reset the sums of the loss's parts."""
+        """Reset the sums of the loss's parts, and seed an epoch.
+
+        Every epoch and process draws other crops and mixtures, and a resumed
+        run the same ones that it would have drawn.
+        """
+        if stage == sb.Stage.TRAIN:
+            rank = int(sb.utils.distributed.get_rank() or 0)
+            torch.manual_seed(self.hparams.seed + 1000 * epoch + rank)
         self.totals, self.count = {}, 0
         self.stage_started = time.time()
 
-    def on_fit_batch_end(self, batch, outputs, loss, should_step):
-        """Set the learning rate of the next step, if it goes by steps."""
+    def on_fit_batch_start(self, batch, should_step):
+        """Set the learning rate of this step, if it goes by steps."""
         if should_step and self.hparams.step_scheduler is not None:
             self.hparams.step_scheduler(self.optimizer, self.optimizer_step + 1)
 
@@ -202,17 +215,20 @@ def main(argv):
     hparams_file, run_opts, overrides = parse_command_line(argv)
     sb.utils.distributed.ddp_init_group(run_opts)
     hparams = load_hparams(hparams_file, overrides)
-    make_output_folder(hparams, hparams_file, overrides)
-    run_on_main(
+    on_main(
+        make_output_folder,
+        hparams=hparams,
+        hparams_file=hparams_file,
+        overrides=overrides,
+    )
+    on_main(
         prepare_manifests,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "save_folder": hparams["save_folder"],
-            "num_spks": hparams["num_spks"],
-            "sample_rate": hparams["sample_rate"],
-            "mode": hparams["mixture_mode"],
-            "skip_prep": hparams["skip_prep"],
-        },
+        data_folder=hparams["data_folder"],
+        save_folder=hparams["save_folder"],
+        num_spks=hparams["num_spks"],
+        sample_rate=hparams["sample_rate"],
+        mode=hparams["mixture_mode"],
+        skip_prep=hparams["skip_prep"],
     )
     datasets = make_datasets(hparams)
     if hparams["pretrained"]:
@@ -226,8 +242,6 @@ def main(argv):
         checkpointer=hparams["checkpointer"],
     )
     brain.datasets = datasets
-    rank = int(sb.utils.distributed.get_rank() or 0)
-    torch.manual_seed(hparams["seed"] + rank)  # other crops on every process
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],

@@ -10,7 +10,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml.error import YAMLError
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 
 def parse_command_line(argv):
@@ -33,7 +33,8 @@ def parse_command_line(argv):
     """
     whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
     rest = [a for a in argv if a not in whole]
-    if not torch.cuda.is_available():
+    on_cpu = "--device=cpu" in argv or "--device cpu" in " ".join(argv)
+    if on_cpu or not torch.cuda.is_available():
         # First, so that what the user says comes later and wins.
         rest = ["--device=cpu", "--distributed_backend=gloo", *rest]
     hparams_file, run_opts, overrides = sb.parse_arguments(rest)
@@ -77,6 +78,10 @@ def load_hparams(path, overrides):
         raise UserError(
             f"{path} does not know {key[1]}. Add --{key[1]}=... to the "
             "command line."
+        ) from error
+    except TypeError as error:  # of a constructor that the file names
+        raise UserError(
+            f"{path} or an override of it: {first_line(error)}"
         ) from error
     except YAMLError as error:
         line = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""The one exception that is meant for the user rather than the developer."""
+"""Errors that are meant for the user rather than the developer."""
 
 
 class UserError(Exception):
@@ -8,3 +8,8 @@ class UserError(Exception):
     and what to do. The command-line programs print it without a traceback
     and exit with status 1.
     """
+
+
+def first_line(error):
+    """The first line of an exception's message, or what else it says."""
+    return (str(error).strip() or repr(error)).splitlines()[0]

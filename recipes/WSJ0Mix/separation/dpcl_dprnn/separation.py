@@ -6,9 +6,10 @@ import pathlib
 import typing
 
 import torch
+from speechbrain.utils.checkpoints import Checkpointer
 
 from .clustering import kmeans_masks
-from .errors import UserError
+from .errors import UserError, first_line
 from .targets import bin_weights, dominant_source
 
 
@@ -202,8 +203,8 @@ def load_pretrained(separator, path):
     ---------
     separator : Separator
     path : str or Path
-        `separator.ckpt` of an earlier run, or the checkpoint folder or
-        `save` folder that holds it.
+        `separator.ckpt` of an earlier run, or the folder of a checkpoint, or
+        a `save` folder, of which the best checkpoint is taken.
 
     Raises
     ------
@@ -211,18 +212,21 @@ def load_pretrained(separator, path):
         When there is no such checkpoint or it is of another model.
     """
     path = pathlib.Path(path)
-    found = sorted(path.rglob("separator.ckpt")) if path.is_dir() else [path]
-    if not found or not found[-1].is_file():
+    if (path / "separator.ckpt").is_file():
+        path = path / "separator.ckpt"
+    elif path.is_dir():  # a `save` folder
+        best = Checkpointer(path).find_checkpoint(min_key="loss")
+        path = best.paramfiles["separator"] if best else path
+    if not path.is_file():
         raise UserError(
             f"pretrained: no separator.ckpt at {path}. Give a checkpoint "
             "file, or a folder that has one."
         )
     try:
-        state = torch.load(found[-1], map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         separator.load_state_dict(state)
     except Exception as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
         raise UserError(
-            f"pretrained: {found[-1]} does not fit this model ({reason}). "
-            "Use the hparams it was trained with."
+            f"pretrained: {path} does not fit this model "
+            f"({first_line(error)}). Use the hparams it was trained with."
         ) from error

@@ -5,10 +5,16 @@ import shutil
 
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.distributed import get_rank, is_distributed_initialized
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    get_rank,
+    if_main_process,
+    is_distributed_initialized,
+    run_on_main,
+)
 from speechbrain.utils.epoch_loop import EpochCounterWithStopper
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 
 class EarlyStopping(EpochCounterWithStopper):
@@ -55,19 +61,35 @@ class AtomicCheckpointer(Checkpointer):
             self._remove_partial()
             raise UserError(
                 f"Cannot save a checkpoint in {self.checkpoints_dir}: "
-                f"{str(error).splitlines()[0]}. Free some space and run the "
-                "same command again: earlier checkpoints are whole."
+                f"{first_line(error)}. If the disk is full, free some space "
+                "and run the same command again: earlier checkpoints are "
+                "whole."
             ) from error
-        if saved is None:  # not the main process
-            return None
-        final = saved.path.with_name(saved.path.name[len(self.PARTIAL) :])
-        saved.path.rename(final)
-        self._remove_partial()
-        files = {k: final / path.name for k, path in saved.paramfiles.items()}
-        return saved._replace(path=final, paramfiles=files)
+        if saved is not None:  # the main process
+            name = saved.path.name.removeprefix(self.PARTIAL)
+            final = saved.path.with_name(name)
+            saved.path.rename(final)
+            self._remove_partial()
+            files = {k: final / p.name for k, p in saved.paramfiles.items()}
+            saved = saved._replace(path=final, paramfiles=files)
+        ddp_barrier()  # the other processes list the checkpoints next
+        return saved
+
+    def load_checkpoint(self, checkpoint):
+        """See the parent; one of another model is a `UserError`."""
+        try:
+            super().load_checkpoint(checkpoint)
+        except RuntimeError as error:
+            raise UserError(
+                f"{checkpoint.path} does not fit this model "
+                f"({first_line(error)}). Choose another --output_folder, or "
+                "the hparams it was trained with."
+            ) from error
 
     def _remove_partial(self):
         """Remove what failed or killed saves have left."""
+        if not if_main_process():
+            return
         for folder in self.checkpoints_dir.glob(self.PARTIAL + "*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -132,3 +154,29 @@ def gather(value):
     values = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def on_main(function, **arguments):
+    """Call a function on the main process while the others wait.
+
+    Its `UserError` is raised on all processes, so that none of them waits
+    for ever or ends in a traceback.
+
+    Arguments
+    ---------
+    function : callable
+        What to call.
+    **arguments
+        Its keyword arguments.
+    """
+
+    def attempt():
+        try:
+            function(**arguments)
+        except UserError as error:
+            return error
+        return None
+
+    error = run_on_main(attempt)
+    if error is not None:
+        raise error
