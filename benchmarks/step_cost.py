@@ -16,6 +16,7 @@ import time
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.dataio.batch import PaddedBatch
 
 RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
 sys.path.insert(0, str(RECIPE))
@@ -38,7 +39,7 @@ def make_step(system, args):
     brain.on_stage_start(train.sb.Stage.TRAIN)
     samples = round(args.seconds * hparams["sample_rate"])
     sources = 0.1 * torch.randn(args.batch, samples, hparams["num_spks"])
-    batch = train.PaddedBatch(
+    batch = PaddedBatch(
         [
             {"id": str(i), "mixture": source.sum(dim=-1), "sources": source}
             for i, source in enumerate(sources)

@@ -258,11 +258,3 @@ def test_failed_write_leaves_no_claim(data, save, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         prepare_manifests(data, save)
     assert not (save / "manifests.json").exists()
-
-
-def test_skip_prep(data, save):
-    with pytest.raises(UserError, match=r"train\.csv is missing"):
-        prepare_manifests(data, save, skip_prep=True)
-    files = prepare_manifests(data, save)
-    shutil.rmtree(data)
-    assert prepare_manifests(data, save, skip_prep=True) == files

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from speechbrain.lobes.models.dual_path import SBRNNBlock
+from speechbrain.utils.checkpoints import Checkpointer
 
 from dpcl_dprnn.encoders import (
     LearnedDecoder,
@@ -205,13 +206,16 @@ def test_kmeans_of_silence_is_silence(device):
 
 
 @pytest.mark.parametrize(
-    "argument", ["", "CKPT+1", "CKPT+1/separator.ckpt"], ids=repr
+    "argument", ["", "CKPT+best", "CKPT+best/separator.ckpt"], ids=repr
 )
 @EVERY_SYSTEM
 def test_load_pretrained_round_trip(argument, system, tmp_path, device):
+    """Of a folder of checkpoints the best is taken, not the newest."""
     trained, fresh = build(system, device), build(system, device)
-    (tmp_path / "CKPT+1").mkdir()
-    torch.save(trained.state_dict(), tmp_path / "CKPT+1" / "separator.ckpt")
+    checkpointer = Checkpointer(tmp_path, {"separator": trained})
+    checkpointer.save_checkpoint(meta={"loss": -1.0}, name="best")
+    checkpointer.recoverables["separator"] = build(system, device)
+    checkpointer.save_checkpoint(meta={"loss": 0.0}, name="newest")
     load_pretrained(fresh, tmp_path / argument)
     x = torch.randn(1, 200, device=device)
     for got, expected in zip(fresh(x), trained(x), strict=True):
@@ -240,3 +244,22 @@ def test_load_pretrained_refuses_a_damaged_file(content, tmp_path, device):
     with pytest.raises(UserError) as caught:
         load_pretrained(build("masks", device), path)
     assert "\n" not in str(caught.value)
+
+
+def test_training_embeds_and_aims_at_every_second_frame(device):
+    """What training sees is every second frame of what evaluation sees."""
+    head = EmbeddingHead(32, bins=129, size=4, training_stride=2)
+    model = BLSTMSeparator(129, head, hidden_size=16, num_layers=1)
+    separator = Separator(STFTEncoder(), model, STFTDecoder()).to(device)
+    sources = torch.randn(2, 2, 1000, device=device)
+    mixture = sources.sum(dim=1)
+    embedded, aimed_at = {}, {}
+    for training in (True, False):
+        separator.train(training)
+        embedded[training] = separator(mixture).embeddings
+        aimed_at[training] = separator.dpcl_targets(mixture, sources)
+    torch.testing.assert_close(embedded[True], embedded[False][:, ::2])
+    for half, whole in zip(aimed_at[True], aimed_at[False], strict=True):
+        assert half.shape[:3] == embedded[True].shape[:3]
+        # Weights: the loudest bin may be in a frame that is left out.
+        torch.testing.assert_close(half * (whole[:, ::2] != 0), whole[:, ::2])

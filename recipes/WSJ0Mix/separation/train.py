@@ -18,17 +18,15 @@ import time
 
 import speechbrain as sb
 import torch
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
-from torch.utils.data import DataLoader
 
 from dpcl_dprnn.configuration import load_hparams, parse_command_line
-from dpcl_dprnn.data import mixture_dataset
+from dpcl_dprnn.data import make_datasets, make_loader
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
 from dpcl_dprnn.separation import load_pretrained
-from dpcl_dprnn.training import Shard, gather, on_main
+from dpcl_dprnn.training import gather, on_main
 from prepare_data import prepare_manifests
 
 
@@ -62,7 +60,7 @@ class Separation(sb.Brain):
         lengths = (relative * mixture.shape[1]).round().long()
         if stage == sb.Stage.TRAIN:
             mixture, sources, lengths = self.hparams.train_mixing(
-                sources, lengths
+                mixture, sources, lengths
             )
             separated = self.modules.separator(mixture)
         else:
@@ -213,6 +211,8 @@ def main(argv):
         The command line after the program's name.
     """
     hparams_file, run_opts, overrides = parse_command_line(argv)
+    if run_opts.debug and "WORLD_SIZE" in os.environ:
+        raise UserError("--debug runs in one process: leave out torchrun.")
     sb.utils.distributed.ddp_init_group(run_opts)
     hparams = load_hparams(hparams_file, overrides)
     on_main(
@@ -221,16 +221,23 @@ def main(argv):
         hparams_file=hparams_file,
         overrides=overrides,
     )
-    on_main(
-        prepare_manifests,
-        data_folder=hparams["data_folder"],
-        save_folder=hparams["save_folder"],
-        num_spks=hparams["num_spks"],
-        sample_rate=hparams["sample_rate"],
-        mode=hparams["mixture_mode"],
-        skip_prep=hparams["skip_prep"],
-    )
-    datasets = make_datasets(hparams)
+    if not hparams["skip_prep"]:
+        on_main(
+            prepare_manifests,
+            data_folder=hparams["data_folder"],
+            save_folder=hparams["save_folder"],
+            num_spks=hparams["num_spks"],
+            sample_rate=hparams["sample_rate"],
+            mode=hparams["mixture_mode"],
+        )
+    manifests = {
+        "train": hparams["train_data"],
+        "valid": hparams["valid_data"],
+        "test": hparams["test_data"],
+    }
+    datasets = make_datasets(manifests, hparams)
+    if not run_opts.test_only:
+        check_enough(datasets["train"], hparams)
     if hparams["pretrained"]:
         load_pretrained(hparams["separator"], hparams["pretrained"])
 
@@ -241,14 +248,15 @@ def main(argv):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    brain.datasets = datasets
+    valid_set = make_loader(datasets["valid"], hparams["valid_dataloader_opts"])
+    test_set = make_loader(datasets["test"], hparams["test_dataloader_opts"])
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
-        make_loader(datasets["valid"], hparams["valid_dataloader_opts"]),
+        valid_set,
         train_loader_kwargs=hparams["train_dataloader_opts"],
     )
-    test(brain)
+    test(brain, test_set)
 
 
 def make_output_folder(hparams, hparams_file, overrides):
@@ -267,36 +275,19 @@ def make_output_folder(hparams, hparams_file, overrides):
         ) from error
 
 
-def make_datasets(hparams):
-    """The datasets of the three splits, by name."""
-    folder = pathlib.Path(hparams["save_folder"])
-    num_spks, rate = hparams["num_spks"], hparams["sample_rate"]
-    datasets = {
-        split: mixture_dataset(
-            folder / f"{split}.csv",
-            num_spks,
-            rate,
-            crop=hparams["training_crop"] if split == "train" else None,
-        )
-        for split in ("train", "valid", "test")
-    }
+def check_enough(dataset, hparams):
+    """Refuse a training set that does not fill one batch."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))
-    count, batch_size = len(datasets["train"]), hparams["batch_size"]
+    count, batch_size = len(dataset), hparams["batch_size"]
     if count < batch_size * ranks:
         raise UserError(
             f"{hparams['data_folder']} has {count} training mixtures, fewer "
             f"than a batch of {batch_size} on each of {ranks} processes. Add "
             "data or lower --batch_size."
         )
-    return datasets
 
 
-def make_loader(dataset, options):
-    """A loader over this process's share of a validation or test set."""
-    return DataLoader(Shard(dataset), collate_fn=PaddedBatch, **options)
-
-
-def test(brain):
+def test(brain, test_set):
     """Score the best checkpoint on the test set and write the results."""
     hparams = brain.hparams
     if brain.checkpointer.find_checkpoint(min_key="loss") is None:
@@ -304,16 +295,13 @@ def test(brain):
             f"No checkpoint in {hparams.save_folder}: there is nothing to "
             "test. Train first, or set --output_folder to a trained one."
         )
-    dataset = brain.datasets["test"]
     brain.evaluation = Evaluation(
         hparams.output_folder,
         hparams.sample_rate,
         hparams.perceptual_scores,
-        audio_ids=dataset.data_ids[: hparams.num_audio],
+        audio_ids=test_set.dataset.dataset.data_ids[: hparams.num_audio],
     )
-    brain.evaluate(
-        make_loader(dataset, hparams.test_dataloader_opts), min_key="loss"
-    )
+    brain.evaluate(test_set, min_key="loss")
     brain.evaluation.collect()
     hparams.train_logger.log_stats(  # every process has to call it
         {"epoch loaded": hparams.epoch_counter.current},
@@ -344,9 +332,15 @@ def run(argv):
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     except (UserError, OSError) as error:
+        # The last line, as one of a loader's worker has its traceback before.
+        line = str(error).strip().splitlines()[-1]
+        line = line.removeprefix("dpcl_dprnn.errors.UserError: ")
         if if_main_process() or not isinstance(error, UserError):
-            print(f"train.py: error: {error}", file=sys.stderr)
+            print(f"train.py: error: {line}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("train.py: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,27 @@ the user can act on.
 """
 
 import difflib
+import logging
 import re
 
 import speechbrain as sb
 import torch
+import yaml
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from .errors import UserError, first_line
 
+POSITIVE = ("num_spks", "sample_rate", "batch_size", "training_crop", "lr")
+
 
 def parse_command_line(argv):
-    """Read the command line as SpeechBrain does, mended in two places.
+    """Read the command line as SpeechBrain does, mended in some places.
 
-    SpeechBrain splits values that hold an "="; here they stay whole. Where
-    there is no GPU, the CPU is the default.
+    SpeechBrain splits values that hold an "=", which stay whole here, and
+    trips over a key that is given twice, of which the last one counts here.
+    Where there is no GPU, the CPU is the default.
 
     Arguments
     ---------
@@ -30,6 +36,11 @@ def parse_command_line(argv):
     run_opts : speechbrain.utils.run_opts.RunOptions
     overrides : str
         YAML.
+
+    Raises
+    ------
+    UserError
+        When the device is not there.
     """
     whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
     rest = [a for a in argv if a not in whole]
@@ -38,10 +49,17 @@ def parse_command_line(argv):
         # First, so that what the user says comes later and wins.
         rest = ["--device=cpu", "--distributed_backend=gloo", *rest]
     hparams_file, run_opts, overrides = sb.parse_arguments(rest)
-    for argument in whole:
-        key, value = argument[2:].split("=", 1)
-        overrides += f"\n{key}: {value}"
-    return hparams_file, run_opts, overrides
+    if str(run_opts.device).startswith("cuda") and not (
+        torch.cuda.is_available()
+    ):
+        raise UserError(
+            f"--device={run_opts.device}: PyTorch finds no GPU here. Use "
+            "--device=cpu, or install a PyTorch that fits the GPU's driver."
+        )
+    lines = [line for line in overrides.split("\n") if line]
+    lines += [argument[2:].replace("=", ": ", 1) for argument in whole]
+    last = {line.split(":", 1)[0]: line for line in lines}
+    return hparams_file, run_opts, "\n".join(last.values())
 
 
 def load_hparams(path, overrides):
@@ -64,40 +82,83 @@ def load_hparams(path, overrides):
         When the file or an override is not valid, an override is not a key
         of the file, or a key that has to be given is not.
     """
+    # It warns of plots that no system here makes.
+    logging.getLogger("speechbrain.utils.train_logger").setLevel("ERROR")
     try:
         with open(path, encoding="utf-8") as file:
-            return load_hyperpyyaml(file, overrides)
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except KeyError as error:
-        raise UserError(explain_unknown_key(str(error), path)) from error
-    except ValueError as error:
-        key = re.match("'(.*)' is a !PLACEHOLDER", str(error))
-        if key is None:
-            raise UserError(f"{path}: {error}") from error
-        raise UserError(
-            f"{path} does not know {key[1]}. Add --{key[1]}=... to the "
-            "command line."
-        ) from error
-    except TypeError as error:  # of a constructor that the file names
-        raise UserError(
-            f"{path} or an override of it: {first_line(error)}"
-        ) from error
-    except YAMLError as error:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read {path}: {error}.") from error
+    try:
+        check_keys(YAML().load(text), YAML().load(overrides) or {}, path)
+        hparams = load_hyperpyyaml(text, overrides)
+    except (YAMLError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         raise UserError(f"{path} or an override of it: {line}") from error
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {error.filename} ({error.strerror}). Choose "
+            "another --output_folder."
+        ) from error
+    except (
+        AttributeError,
+        ImportError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # of a reference, or of what the file builds
+        raise UserError(explain(error, path)) from error
+    check_values(hparams, path)
+    return hparams
 
 
-def explain_unknown_key(message, path):
-    """Name the override that is not a key, and keys that look like it."""
-    quoted = re.findall("'([^']*)'", message)
-    if not quoted:
-        return f"{path}: {message}"
-    unknown, *keys = quoted
-    close = difflib.get_close_matches(unknown, keys)
-    hint = (
-        f"Did you mean {' or '.join(close)}?"
-        if close
-        else (f"See the top-level keys of {path}.")
-    )
-    return f"--{unknown} is neither a key of {path} nor a run option. {hint}"
+def check_keys(keys, overrides, path, within=""):
+    """Refuse overrides of keys that the file does not have.
+
+    What is handed on to a library as it is, such as the options of a
+    dataloader, may have more keys than the file.
+    """
+    for key, value in overrides.items():
+        if key not in keys:
+            close = difflib.get_close_matches(str(key), map(str, keys))
+            raise UserError(
+                f"--{within}{key} is neither a key of {path} nor a run "
+                "option. "
+                + (
+                    f"Did you mean {' or '.join(close)}?"
+                    if close
+                    else f"The keys are {', '.join(map(str, keys))}."
+                )
+            )
+        nested = isinstance(value, dict) and isinstance(keys[key], dict)
+        if nested and not str(key).endswith("_opts"):
+            check_keys(keys[key], value, path, f"{within}{key}.")
+
+
+def explain(error, path):
+    """One line on what HyperPyYAML, or a class that it built, found wrong."""
+    message = first_line(error.args[-1] if error.args else error)
+    missing = re.match("'(.*)' is a !PLACEHOLDER", message)
+    if missing:
+        key = missing[1]
+        return f"{path} needs {key}. Add --{key}=... to the command line."
+    return f"{path} or an override of it: {message}"
+
+
+def check_values(hparams, path):
+    """Refuse values that would fail only later, or silently do nothing."""
+    for key in POSITIVE:
+        value = hparams[key]
+        if not isinstance(value, int | float) or value <= 0:
+            raise UserError(
+                f"{key} is {value!r} in {path} or on the command line; a "
+                "number above 0 is needed."
+            )
+    if not hparams["data_folder"]:
+        raise UserError("--data_folder is empty. Name the folder of the data.")
+    norm = hparams.get("max_grad_norm", 1)
+    if norm <= 0:  # SpeechBrain would turn the gradients around
+        raise UserError(
+            f"max_grad_norm is {norm}; a number above 0 is needed. A very "
+            "large one switches clipping off."
+        )

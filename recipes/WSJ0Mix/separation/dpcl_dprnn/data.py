@@ -1,14 +1,21 @@
 """From manifests to batches, and what training does to a batch."""
 
+import pathlib
+
 import torch
+import torch.nn.functional as F
 from speechbrain.augment.time_domain import SpeedPerturb
+from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.data_pipeline import provides, takes
+from torch.utils.data import DataLoader
 
-from .audio import audio_info, read_audio
+from .audio import read_audio
+from .errors import UserError, first_line
+from .training import Shard
 
 
-def mixture_dataset(manifest, num_spks, sample_rate, crop=None):
+def mixture_dataset(manifest, num_spks, sample_rate, crop=None, data_folder=""):
     """A dataset of mixtures and their sources.
 
     Arguments
@@ -21,21 +28,24 @@ def mixture_dataset(manifest, num_spks, sample_rate, crop=None):
         Sampling rate in Hz.
     crop : float, optional
         Seconds of a random piece to take of each utterance that is longer.
+    data_folder : str
+        What `$data_root` stands for in the manifest.
 
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
         Items `id`, `mixture` [T] and `sources` [C, T], float32.
     """
-    columns = ["mix_wav"] + [f"s{k + 1}_wav" for k in range(num_spks)]
+    columns = ["duration", "mix_wav"]
+    columns += [f"s{k + 1}_wav" for k in range(num_spks)]
     samples = None if crop is None else round(crop * sample_rate)
 
     @takes(*columns)
     @provides("mixture", "sources")
-    def load(*paths):
+    def load(duration, *paths):
         start, frames = 0, -1
         if samples is not None:
-            total = audio_info(paths[0]).frames
+            total = round(float(duration) * sample_rate)
             frames = min(samples, total)
             start = int(torch.randint(total - frames + 1, (1,)))
         signals = [
@@ -45,38 +55,96 @@ def mixture_dataset(manifest, num_spks, sample_rate, crop=None):
         yield signals[0]
         yield torch.stack(signals[1:], dim=-1)  # [T, C]: padded along T
 
+    if not pathlib.Path(manifest).is_file():
+        raise UserError(f"{manifest} is missing. Leave out skip_prep.")
     return DynamicItemDataset.from_csv(
-        manifest,
+        str(manifest),
+        replacements={"data_root": str(data_folder)},
         dynamic_items=[load],
         output_keys=["id", "mixture", "sources"],
     )
 
 
+def make_datasets(manifests, hparams):
+    """The datasets of all splits, by name; only that of training is cropped.
+
+    Arguments
+    ---------
+    manifests : dict of str to str
+        The CSV file of each split, one of which is `train`.
+    hparams : dict
+        With the arguments of `mixture_dataset`.
+
+    Returns
+    -------
+    dict of str to DynamicItemDataset
+    """
+    return {
+        split: mixture_dataset(
+            manifest,
+            hparams["num_spks"],
+            hparams["sample_rate"],
+            crop=hparams["training_crop"] if split == "train" else None,
+            data_folder=hparams["data_folder"],
+        )
+        for split, manifest in manifests.items()
+    }
+
+
+def make_loader(dataset, options):
+    """A loader over this process's share of a validation or test set.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        The set.
+    options : dict
+        Of `torch.utils.data.DataLoader`.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+
+    Raises
+    ------
+    UserError
+        When an option is not one of a loader.
+    """
+    try:
+        return DataLoader(Shard(dataset), collate_fn=PaddedBatch, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"The dataloader_opts {options} do not fit: {first_line(error)}."
+        ) from error
+
+
 class RandomMixing(torch.nn.Module):
     """Make new mixtures out of a training batch.
 
-    Each source of the batch may be sped up or slowed down, then dealt anew
-    to the mixtures, and scaled by a random gain; the mixture is the sum of
-    what comes out. Random numbers are PyTorch's.
+    The sources may be sped up or slowed down, dealt anew to the mixtures, and
+    scaled by random gains; the mixture is the sum of what comes out, and of
+    what noise there was in the mixture. Random numbers are PyTorch's.
 
     Arguments
     ---------
     sample_rate : int
         Sampling rate in Hz.
     speeds : list of int
-        Speeds to choose from, in percent; one for each source of the batch.
-        [100] changes nothing.
+        Speeds to choose from, in percent: one for all first sources of a
+        batch, one for all second ones, and so on. [100] changes nothing.
     shuffle : bool
         Whether to deal the sources of the batch anew. With S speakers in
         the data, one mixture in S then holds the same voice twice.
     gain_db : float
-        Gains are uniform between minus and plus this, in dB.
+        Gains are uniform between minus and plus this, in dB; one for each
+        source of each mixture.
 
     Example
     -------
     >>> mixing = RandomMixing(sample_rate=8000, speeds=[95, 100, 105])
     >>> sources = torch.randn(4, 2, 8000)
-    >>> mixture, sources, lengths = mixing(sources, torch.full((4,), 8000))
+    >>> mixture, sources, lengths = mixing(
+    ...     sources.sum(dim=1), sources, torch.full((4,), 8000))
     >>> bool((mixture - sources.sum(dim=1)).abs().max() < 1e-5)
     True
     """
@@ -89,11 +157,12 @@ class RandomMixing(torch.nn.Module):
         if list(speeds) != [100]:
             self.perturb = SpeedPerturb(sample_rate, list(speeds))
 
-    def forward(self, sources, lengths):
+    def forward(self, mixture, sources, lengths):
         """Make new mixtures.
 
         Arguments
         ---------
+        mixture : torch.Tensor, [B, T]
         sources : torch.Tensor, [B, C, T]
         lengths : torch.Tensor, [B]
             Valid samples.
@@ -104,7 +173,8 @@ class RandomMixing(torch.nn.Module):
         sources : torch.Tensor, [B, C, T']
         lengths : torch.Tensor, [B]
         """
-        batch, count, _ = sources.shape
+        noise = mixture - sources.sum(dim=1)  # all that is not a source
+        batch, count, before = sources.shape
         device = sources.device
         lengths = lengths.unsqueeze(1).expand(batch, count)
         if self.perturb is not None:
@@ -119,12 +189,15 @@ class RandomMixing(torch.nn.Module):
         # The shortest source ends the mixture, as in wsj0-mix "min".
         lengths = lengths.min(dim=1).values
         steps = torch.arange(sources.shape[-1], device=device)
-        sources = sources * (steps < lengths[:, None, None])
-        return sources.sum(dim=1), sources, lengths
+        valid = steps < lengths[:, None, None]  # [B, 1, T']
+        sources = sources * valid
+        noise = F.pad(noise, (0, len(steps) - before)) * valid.squeeze(1)
+        return sources.sum(dim=1) + noise, sources, lengths
 
     def change_speeds(self, sources, lengths):
         """Perturb the speed of each source of the batch by itself."""
         before = sources.shape[-1]
+        self.perturb.device = sources.device  # SpeechBrain's default: the CPU
         changed = [self.perturb(s) for s in sources.unbind(dim=1)]
         scales = [s.shape[-1] / before for s in changed]
         shortest = min(s.shape[-1] for s in changed)

@@ -142,6 +142,8 @@ class STFTEncoder(torch.nn.Module):
 
     def __init__(self, n_fft=256, hop=64, floor=1e-3):
         super().__init__()
+        if hop > n_fft // 2:
+            raise ValueError(f"hop ({hop}) must be at most n_fft / 2 ({n_fft})")
         self.hop = hop
         self.floor = floor
         # SpeechBrain's STFT takes sizes in ms: at 1000 samples a second

@@ -87,7 +87,9 @@ class Evaluation:
             for head, utterances in scores.items():
                 merged.setdefault(head, {}).update(utterances)
         self.scores = {
-            head: dict(sorted(merged[head].items())) for head in sorted(merged)
+            head: dict(sorted(merged[head].items()))
+            for head in RESULT_FILES
+            if head in merged
         }
 
     def write(self, **about):

@@ -24,7 +24,6 @@ def prepare_manifests(
     num_spks=2,
     sample_rate=8000,
     mode="min",
-    skip_prep=False,
 ):
     """Check a data set and list it in `train.csv`, `valid.csv`, `test.csv`.
 
@@ -45,8 +44,6 @@ def prepare_manifests(
         The sampling rate that the files must have.
     mode : str
         `min` or `max`, for wsj0-mix.
-    skip_prep : bool
-        Take the CSV files as they are.
 
     Returns
     -------
@@ -61,12 +58,6 @@ def prepare_manifests(
     """
     save_folder = pathlib.Path(save_folder)
     csv_files = {split: save_folder / f"{split}.csv" for split in SPLITS}
-    if skip_prep:
-        for path in csv_files.values():
-            if not path.is_file():
-                raise UserError(f"{path} is missing. Leave out skip_prep.")
-        return {split: str(path) for split, path in csv_files.items()}
-
     data_folder = pathlib.Path(os.path.abspath(data_folder))
     layout, root = find_layout(data_folder, sample_rate, mode)
     rows = {

@@ -39,7 +39,11 @@ class EmbeddingHead(torch.nn.Module):
     size : int
         Embedding size, D.
     pool : int
-        Trunk frames per grid frame: the grid's hop over the encoder's stride.
+        Trunk frames per grid frame: the grid's hop over the encoder's stride,
+        which has to be a whole number.
+    training_stride : int
+        In training mode only every n-th frame of the grid is embedded, for
+        speed: neighbouring frames teach almost the same.
 
     Example
     -------
@@ -48,12 +52,25 @@ class EmbeddingHead(torch.nn.Module):
     torch.Size([2, 32, 129, 20])
     """
 
-    def __init__(self, in_channels, bins=129, size=20, pool=1):
+    def __init__(
+        self, in_channels, bins=129, size=20, pool=1, training_stride=1
+    ):
         super().__init__()
+        if pool < 1 or pool != int(pool):
+            raise ValueError(
+                "the hop of the embedding grid must be a multiple of the "
+                f"encoder's stride (kernel_size / 2), not {pool} times it"
+            )
         self.bins = bins
         self.size = size
-        self.pool = pool
+        self.pool = int(pool)
+        self.training_stride = training_stride
         self.linear = torch.nn.Linear(in_channels, bins * size)
+
+    @property
+    def stride(self):
+        """Every which frame of the grid is embedded at present."""
+        return self.training_stride if self.training else 1
 
     def forward(self, x, frames):
         """Embed trunk features.
@@ -66,15 +83,17 @@ class EmbeddingHead(torch.nn.Module):
 
         Returns
         -------
-        torch.Tensor, [B, L', F', D], of unit norm over D
+        torch.Tensor, [B, L', F', D], of unit norm over D; of every
+        `stride`-th of the L' frames
         """
         if self.pool > 1:
-            # Grid frame l is centred on trunk frame l * pool.
+            # Grid frame l is centred on trunk frame l * pool, give or take
+            # half a trunk frame.
             left = self.pool // 2
             right = max(0, frames * self.pool - left - x.shape[-1])
             x = F.avg_pool1d(F.pad(x, (left, right)), self.pool)
-        x = x[..., :frames].transpose(1, 2)  # [B, L', N]
-        x = self.linear(x).reshape(len(x), frames, self.bins, self.size)
+        x = x[..., : frames : self.stride].transpose(1, 2)  # [B, L', N]
+        x = self.linear(x).unflatten(-1, (self.bins, self.size))
         return F.normalize(x.float(), dim=-1)
 
 

@@ -125,7 +125,8 @@ class Separator(torch.nn.Module):
 
     @torch.no_grad()
     def dpcl_targets(self, mixture, sources, threshold_db=40.0):
-        """Targets and weights of the deep-clustering loss on the grid.
+        """Targets and weights of the deep-clustering loss on the grid, for
+        the frames that `forward` embeds at present.
 
         Arguments
         ---------
@@ -139,10 +140,12 @@ class Separator(torch.nn.Module):
         targets : torch.Tensor, [B, L, F, C]
         weights : torch.Tensor, [B, L, F]
         """
+        stride = self.model.embedding_head.stride
         with _fp32(mixture):
-            encoded = self.grid_encoder(sources.flatten(0, 1))
+            encoded = self.grid_encoder(sources.flatten(0, 1))[..., ::stride]
             targets = dominant_source(encoded.unflatten(0, sources.shape[:2]))
-            weights = bin_weights(self.grid_encoder(mixture), threshold_db)
+            mixed = self.grid_encoder(mixture)[..., ::stride]
+            weights = bin_weights(mixed, threshold_db)
         return targets, weights
 
     @torch.no_grad()
