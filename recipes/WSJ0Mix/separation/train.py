@@ -26,7 +26,7 @@ from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
 from dpcl_dprnn.separation import load_pretrained
-from dpcl_dprnn.training import gather, on_main
+from dpcl_dprnn.training import gather, on_main, reuse_memory
 from prepare_data import prepare_manifests
 
 
@@ -214,6 +214,8 @@ def main(argv):
     if run_opts.debug and "WORLD_SIZE" in os.environ:
         raise UserError("--debug runs in one process: leave out torchrun.")
     sb.utils.distributed.ddp_init_group(run_opts)
+    if run_opts.device == "cpu":
+        reuse_memory()
     hparams = load_hparams(hparams_file, overrides)
     on_main(
         make_output_folder,
