@@ -237,7 +237,13 @@ def main(argv):
         "valid": hparams["valid_data"],
         "test": hparams["test_data"],
     }
-    datasets = make_datasets(manifests, hparams)
+    datasets = make_datasets(
+        manifests,
+        hparams["training_crop"],
+        num_spks=hparams["num_spks"],
+        sample_rate=hparams["sample_rate"],
+        data_folder=hparams["data_folder"],
+    )
     if not run_opts.test_only:
         check_enough(datasets["train"], hparams)
     if hparams["pretrained"]:

@@ -3,7 +3,6 @@ the user can act on.
 """
 
 import difflib
-import logging
 import re
 
 import speechbrain as sb
@@ -15,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from .errors import UserError, first_line
 
-POSITIVE = ("num_spks", "sample_rate", "batch_size", "training_crop", "lr")
+POSITIVE = ("num_spks", "sample_rate", "batch_size", "training_crop")
 
 
 def parse_command_line(argv):
@@ -82,8 +81,6 @@ def load_hparams(path, overrides):
         When the file or an override is not valid, an override is not a key
         of the file, or a key that has to be given is not.
     """
-    # It warns of plots that no system here makes.
-    logging.getLogger("speechbrain.utils.train_logger").setLevel("ERROR")
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()

@@ -65,15 +65,17 @@ def mixture_dataset(manifest, num_spks, sample_rate, crop=None, data_folder=""):
     )
 
 
-def make_datasets(manifests, hparams):
+def make_datasets(manifests, training_crop, **arguments):
     """The datasets of all splits, by name; only that of training is cropped.
 
     Arguments
     ---------
     manifests : dict of str to str
         The CSV file of each split, one of which is `train`.
-    hparams : dict
-        With the arguments of `mixture_dataset`.
+    training_crop : float
+        Seconds.
+    **arguments
+        Further ones of `mixture_dataset`.
 
     Returns
     -------
@@ -82,10 +84,8 @@ def make_datasets(manifests, hparams):
     return {
         split: mixture_dataset(
             manifest,
-            hparams["num_spks"],
-            hparams["sample_rate"],
-            crop=hparams["training_crop"] if split == "train" else None,
-            data_folder=hparams["data_folder"],
+            crop=training_crop if split == "train" else None,
+            **arguments,
         )
         for split, manifest in manifests.items()
     }
