@@ -36,7 +36,7 @@ def make_step(system, args):
     )
     brain.init_optimizers()
     brain.modules.train()
-    brain.on_stage_start(train.sb.Stage.TRAIN)
+    brain.on_stage_start(train.sb.Stage.TRAIN, epoch=1)
     samples = round(args.seconds * hparams["sample_rate"])
     sources = 0.1 * torch.randn(args.batch, samples, hparams["num_spks"])
     batch = PaddedBatch(
@@ -70,6 +70,8 @@ def main():
     parser.add_argument("--precision", default="fp32")
     args = parser.parse_args()
 
+    if args.device == "cpu":
+        train.reuse_memory()  # as train.py does
     systems = ("dprnn", "dpcl_dprnn")
     steps = {system: make_step(system, args) for system in systems}
     for step in steps.values():
