@@ -21,7 +21,7 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 
 from dpcl_dprnn.configuration import load_hparams, parse_command_line
-from dpcl_dprnn.data import make_datasets, make_loader
+from dpcl_dprnn.data import check_batch, make_datasets, make_loader
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
@@ -245,7 +245,7 @@ def main(argv):
         data_folder=hparams["data_folder"],
     )
     if not run_opts.test_only:
-        check_enough(datasets["train"], hparams)
+        check_batch(datasets["train"], hparams["batch_size"])
     if hparams["pretrained"]:
         load_pretrained(hparams["separator"], hparams["pretrained"])
 
@@ -281,18 +281,6 @@ def make_output_folder(hparams, hparams_file, overrides):
             f"output_folder: cannot write to {folder} ({error.strerror}). "
             "Free some space or choose another --output_folder."
         ) from error
-
-
-def check_enough(dataset, hparams):
-    """Refuse a training set that does not fill one batch."""
-    ranks = int(os.environ.get("WORLD_SIZE", 1))
-    count, batch_size = len(dataset), hparams["batch_size"]
-    if count < batch_size * ranks:
-        raise UserError(
-            f"{hparams['data_folder']} has {count} training mixtures, fewer "
-            f"than a batch of {batch_size} on each of {ranks} processes. Add "
-            "data or lower --batch_size."
-        )
 
 
 def test(brain, test_set):

@@ -1,5 +1,6 @@
 """From manifests to batches, and what training does to a batch."""
 
+import os
 import pathlib
 
 import torch
@@ -116,6 +117,17 @@ def make_loader(dataset, options):
         raise UserError(
             f"The dataloader_opts {options} do not fit: {first_line(error)}."
         ) from error
+
+
+def check_batch(dataset, batch_size):
+    """Refuse a training set that does not fill a batch of every process."""
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    if len(dataset) < batch_size * ranks:
+        raise UserError(
+            f"data_folder has {len(dataset)} training mixtures, fewer than a "
+            f"batch of {batch_size} on each of {ranks} processes. Add data or "
+            "lower --batch_size."
+        )
 
 
 class RandomMixing(torch.nn.Module):

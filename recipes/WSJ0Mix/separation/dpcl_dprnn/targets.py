@@ -23,6 +23,7 @@ def dominant_source(sources):
 
     Example
     -------
+    >>> import torch
     >>> sources = torch.tensor([[[[1.0, 0.0]], [[0.5, 2.0]]]])
     >>> dominant_source(sources)[0, :, 0]
     tensor([[1., 0.],
@@ -54,6 +55,7 @@ def bin_weights(mixture, threshold_db=40.0):
 
     Example
     -------
+    >>> import torch
     >>> bin_weights(torch.tensor([[[1.0, 0.5, 0.001]]]))
     tensor([[[1.0000],
              [0.5000],
