@@ -11,6 +11,7 @@ may stand in either place. Several processes: `torchrun --nproc_per_node=N
 train.py ...`.
 """
 
+import gc
 import os
 import pathlib
 import sys
@@ -321,12 +322,23 @@ def test(brain, test_set):
         print(f"Listen:   {pathlib.Path(hparams.output_folder, 'separated')}")
 
 
+def leave_group():
+    """Leave the group of processes, all at the same time.
+
+    A process that leaves while others still use its connections, or while
+    a model in a reference cycle still holds the group, may be aborted.
+    """
+    if torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def run(argv):
     """Run `main`, with errors of the user's told in one line."""
     try:
         main(argv)
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave_group()
     except (UserError, OSError) as error:
         # The last line, as one of a loader's worker has its traceback before.
         line = str(error).strip().splitlines()[-1]
