@@ -20,8 +20,8 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	    --editable '.[metrics]' || echo "PESQ needs a C compiler: its scores are left out."
 	@touch $@
 
-# Speak, mix, train and listen, on the CPU whatever else there is. Two processes
-# of one thread train faster than one of two; more would change the batch.
+# Speak, mix, train and listen, on the CPU whatever else there is. The batch, and
+# with it the score, goes with the number of processes.
 demo: $(VENV)/.installed
 	cd $(RECIPE) && $(BIN)/python prepare_data.py corpus --out $(DATA)/voices
 	cd $(RECIPE) && $(BIN)/python prepare_data.py mix --speech $(DATA)/voices --out $(DATA)/mini --tr 6000 --cv 48 --tt 200

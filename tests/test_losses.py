@@ -59,12 +59,18 @@ def test_dpcl_is_the_weighted_affinity_error(num_spks, device):
     torch.testing.assert_close(loss.cpu(), torch.stack(expected))
 
 
-@SPEAKERS
-def test_dpcl_anchors(num_spks, device):
+def anchors(num_spks, device):
+    """Balanced speakers, their perfect embeddings (D = 8) and equal ones."""
     targets, weights = (x.to(device) for x in balanced(num_spks))
     perfect = torch.zeros(1, 6, 50, 8, device=device)
     perfect[..., :num_spks] = targets
     equal = unit(8).to(device).expand(1, 6, 50, 8)
+    return targets, weights, perfect, equal
+
+
+@SPEAKERS
+def test_dpcl_anchors(num_spks, device):
+    targets, weights, perfect, equal = anchors(num_spks, device)
     random = unit(1, 6, 50, 8).to(device)
     for embeddings, expected, tolerance in (
         (perfect, 0, 1e-6),
@@ -96,10 +102,7 @@ def test_whitened_dpcl_is_a_trace_of_projections(num_spks, device):
 
 @SPEAKERS
 def test_whitened_dpcl_lies_between_its_bounds(num_spks, device):
-    targets, weights = (x.to(device) for x in balanced(num_spks))
-    perfect = torch.zeros(1, 6, 50, 8, device=device)
-    perfect[..., :num_spks] = targets
-    equal = unit(8).to(device).expand(1, 6, 50, 8)
+    targets, weights, perfect, equal = anchors(num_spks, device)
     for embeddings, expected in (
         (perfect, 8 - num_spks),
         (equal, 7),

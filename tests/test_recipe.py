@@ -4,7 +4,6 @@ import contextlib
 import csv
 import importlib.util
 import json
-import logging
 import os
 import pathlib
 import re
@@ -14,9 +13,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import speechbrain as sb
 import torch
 import yaml
+from in_process import in_process
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import train
@@ -52,22 +51,8 @@ def command(*words):
 
 
 def train_here(*words):
-    """Run train.py in this process, and undo what it does to it."""
-    root, environment = logging.getLogger(), dict(os.environ)
-    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
-    with pytest.MonkeyPatch.context() as patch:
-        # Its pip takes longer than a tiny run.
-        patch.setattr(sb.utils.logger, "get_environment_description", str)
-        try:
-            train.main([str(RECIPE / "hparams" / "mini.yaml"), *words])
-        finally:
-            for handler in set(root.handlers) - set(handlers):
-                handler.close()
-            root.handlers[:] = handlers
-            root.setLevel(level)
-            sys.excepthook = hook
-            os.environ.clear()
-            os.environ.update(environment)
+    """Run train.py in this process."""
+    in_process(train.main, str(RECIPE / "hparams" / "mini.yaml"), *words)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ may stand in either place. Several processes: `torchrun --nproc_per_node=N
 train.py ...`.
 """
 
-import gc
 import os
 import pathlib
 import sys
@@ -21,13 +20,17 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 
-from dpcl_dprnn.configuration import load_hparams, parse_command_line
+from dpcl_dprnn.configuration import (
+    check_run_options,
+    load_hparams,
+    parse_command_line,
+)
 from dpcl_dprnn.data import check_batch, make_datasets, make_loader
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
 from dpcl_dprnn.separation import load_pretrained
-from dpcl_dprnn.training import gather, on_main, reuse_memory
+from dpcl_dprnn.training import gather, leave_group, on_main, reuse_memory
 from prepare_data import prepare_manifests
 
 
@@ -257,6 +260,7 @@ def main(argv):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    check_run_options(brain)
     valid_set = make_loader(datasets["valid"], hparams["valid_dataloader_opts"])
     test_set = make_loader(datasets["test"], hparams["test_dataloader_opts"])
     brain.fit(
@@ -320,18 +324,6 @@ def test(brain, test_set):
     print(f"Results:  {hparams.output_folder}")
     if hparams.num_audio:
         print(f"Listen:   {pathlib.Path(hparams.output_folder, 'separated')}")
-
-
-def leave_group():
-    """Leave the group of processes, all at the same time.
-
-    A process that leaves while others still use its connections, or while
-    a model in a reference cycle still holds the group, may be aborted.
-    """
-    if torch.distributed.is_initialized():
-        gc.collect()
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
 
 
 def run(argv):

@@ -3,6 +3,7 @@ the user can act on.
 """
 
 import difflib
+import logging
 import re
 
 import speechbrain as sb
@@ -14,7 +15,8 @@ from ruamel.yaml.error import YAMLError
 
 from .errors import UserError, first_line
 
-POSITIVE = ("num_spks", "sample_rate", "batch_size", "training_crop")
+WHOLE = ("num_spks", "sample_rate", "batch_size")
+POSITIVE = (*WHOLE, "training_crop")
 
 
 def parse_command_line(argv):
@@ -81,14 +83,20 @@ def load_hparams(path, overrides):
         When the file or an override is not valid, an override is not a key
         of the file, or a key that has to be given is not.
     """
+    # Its level would not do: SpeechBrain sets that when it makes the logger.
+    logging.getLogger("speechbrain.utils.train_logger").addFilter(
+        no_torchvision
+    )
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {path}: {error}.") from error
     try:
-        check_keys(YAML().load(text), YAML().load(overrides) or {}, path)
-        hparams = load_hyperpyyaml(text, overrides)
+        keys, changes = YAML().load(text), YAML().load(overrides) or {}
+        check_keys(keys, changes, path)
+        check_values({**keys, **changes}, path)
+        return load_hyperpyyaml(text, overrides)
     except (YAMLError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         raise UserError(f"{path} or an override of it: {line}") from error
@@ -105,8 +113,11 @@ def load_hparams(path, overrides):
         ValueError,
     ) as error:  # of a reference, or of what the file builds
         raise UserError(explain(error, path)) from error
-    check_values(hparams, path)
-    return hparams
+
+
+def no_torchvision(record):
+    """Hide SpeechBrain's warning that it cannot save plots; none is made."""
+    return "torchvision" not in record.getMessage()
 
 
 def check_keys(keys, overrides, path, within=""):
@@ -142,20 +153,41 @@ def explain(error, path):
     return f"{path} or an override of it: {message}"
 
 
-def check_values(hparams, path):
-    """Refuse values that would fail only later, or silently do nothing."""
+def check_values(settings, path):
+    """Refuse values whose failure, later on, would not name them."""
     for key in POSITIVE:
-        value = hparams[key]
-        if not isinstance(value, int | float) or value <= 0:
+        value = settings.get(key)
+        if hasattr(value, "tag"):  # a reference, not yet a value
+            continue
+        whole = key in WHOLE and not isinstance(value, int)
+        if whole or not isinstance(value, int | float) or value <= 0:
             raise UserError(
                 f"{key} is {value!r} in {path} or on the command line; a "
-                "number above 0 is needed."
+                f"{'whole ' if key in WHOLE else ''}number above 0 is needed."
             )
-    if not hparams["data_folder"]:
+    if not settings.get("data_folder"):
         raise UserError("--data_folder is empty. Name the folder of the data.")
-    norm = hparams.get("max_grad_norm", 1)
-    if norm <= 0:  # SpeechBrain would turn the gradients around
+
+
+def check_run_options(brain):
+    """Mend or refuse SpeechBrain's run options, wherever they were given.
+
+    Arguments
+    ---------
+    brain : speechbrain.Brain
+        What has taken them from the command line or the hparams.
+    """
+    if brain.max_grad_norm <= 0:  # SpeechBrain would turn the gradients around
         raise UserError(
-            f"max_grad_norm is {norm}; a number above 0 is needed. A very "
-            "large one switches clipping off."
+            f"max_grad_norm is {brain.max_grad_norm}; a number above 0 is "
+            "needed. A very large one switches clipping off."
         )
+    if brain.optimizer_step_limit is not None:
+        # SpeechBrain takes it from the command line as text.
+        try:
+            brain.optimizer_step_limit = int(brain.optimizer_step_limit)
+        except ValueError as error:
+            raise UserError(
+                f"optimizer_step_limit is {brain.optimizer_step_limit!r}; a "
+                "whole number is needed."
+            ) from error
