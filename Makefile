@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	    { echo "Python 3.10 or newer is needed (PYTHON=... chooses one)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock \
-	    --editable '.[mini,test,lint]'
+	    --editable '.[mini,wsj0,test,lint]'
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock \
 	    --editable '.[metrics]' || echo "PESQ needs a C compiler: its scores are left out."
 	@touch $@
@@ -39,6 +39,7 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/data_cost.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

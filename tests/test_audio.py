@@ -1,13 +1,17 @@
 """Files are whole or absent; what is wrong with one is said by name."""
 
+import math
+
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 
 from dpcl_dprnn.audio import (
     atomic_path,
     audio_info,
     read_audio,
+    resample,
     write_text,
     write_wav,
 )
@@ -164,3 +168,54 @@ def test_truncated_file(suffix, tmp_path):
     path.write_bytes(path.read_bytes()[:-10000])
     with pytest.raises(UserError, match=path.name):
         read_audio(path, RATE)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_one_channel(suffix, channels, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    samples = np.arange(300, dtype=np.int16).reshape(-1, channels)
+    soundfile.write(path, samples, RATE)
+    for channel in range(channels):
+        read, rate = read_audio(path, RATE, 5, 20, channel=channel)
+        assert read.dtype == np.float32 and rate == RATE
+        assert np.array_equal(read * 32768, samples[5:25, channel])
+
+
+def test_other_channels_need_one_to_be_named(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros((100, 2)), 16000)
+    with pytest.raises(UserError, match="a.wav has 2 channels"):
+        read_audio(path)
+    with pytest.raises(UserError, match="16000 Hz, but 8000 Hz"):
+        read_audio(path, RATE, channel=1)
+
+
+RATES = [(16000, 8000), (8000, 16000), (22050, 8000), (44100, 16000)]
+
+
+@pytest.mark.parametrize("rate, wanted", RATES)
+@pytest.mark.parametrize("count", [1, 999, 4001])
+def test_resample_is_matlabs(rate, wanted, count):
+    """SciPy has the same filter by default, designed at every call."""
+    samples = np.random.default_rng(0).standard_normal(count)
+    changed = resample(samples, rate, wanted)
+    expected = scipy.signal.resample_poly(samples, wanted, rate)
+    assert len(changed) == math.ceil(count * wanted / rate)
+    np.testing.assert_allclose(changed, expected, atol=1e-12)
+    # Once more, with what was kept.
+    np.testing.assert_array_equal(resample(samples, rate, wanted), changed)
+
+
+def test_resample_keeps_a_tone_and_drops_what_does_not_fit():
+    times = np.arange(16000) / 16000
+    low, high = (np.sin(2 * np.pi * f * times) for f in (440, 5000))
+    changed = resample(low + high, 16000, 8000)
+    expected = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    middle = slice(200, -200)
+    assert np.abs(changed - expected)[middle].max() < 5e-3
+
+
+def test_resample_to_the_same_rate_is_nothing():
+    samples = np.random.default_rng(0).standard_normal(100)
+    np.testing.assert_array_equal(resample(samples, RATE, RATE), samples)

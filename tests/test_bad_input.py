@@ -240,12 +240,70 @@ def test_bad_options(arguments, words, good, fails):
 def test_forgotten_data_folder(good, fails):
     message = fails(*TINY, where(good)[1])
     assert "mini.yaml" in message and "--data_folder=" in message
+    assert "--speech_folder=" in message
 
 
 def test_empty_data_folder_option(good, fails):
     """As from --data_folder=$UNSET."""
     message = fails(*TINY, *where(good), "--data_folder=")
     assert "data_folder" in message
+
+
+def make_speech(folder, speakers):
+    """A recording of each."""
+    for speaker in speakers:
+        (folder / speaker).mkdir(parents=True)
+        samples = 0.1 * np.sin(np.arange(RATE))
+        soundfile.write(folder / speaker / f"{speaker}.wav", samples, RATE)
+
+
+@pytest.mark.parametrize(
+    "speakers, setting, words",
+    [
+        (None, "", ["speech is not a folder"]),
+        ("", "", ["speech", "0 for train"]),
+        ("abcde", "", ["speech", "1 for train", "need 2", "Add"]),
+        ("abcdef", "5", ["dynamic_mixing is 5", "settings"]),
+        ("abcdef", "{trian: 9}", ["dynamic_mixing.trian", "mean train?"]),
+        ("abcdef", "{valid: 0}", ["dynamic_mixing.valid is 0", "from 1"]),
+        ("abcdef", "{speeds: [0.9]}", ["speeds is [0.9]", "50 to 200"]),
+        ("abcdef", "{speakers: 3}", ["speakers is 3", "from 1 to 2"]),
+        ("abcdef", "{overlap: [1, 0]}", ["overlap is [1, 0]", "lowest"]),
+        ("abcdef", "{train: 1}", ["1 training mixtures", "batch_size"]),
+        ("abcdef", "{noise_folder: gone}", ["noise_folder: gone is not"]),
+        ("abcdef", "{train: 9", ["override", "}"]),
+    ],
+)
+def test_bad_speech(speakers, setting, words, good, fails):
+    """Nor does anything become of a run that went well."""
+    before = valuables(good)
+    if speakers is not None:
+        (good / "speech").mkdir()
+        make_speech(good / "speech", speakers)
+    options = (f"--speech_folder={good / 'speech'}", where(good)[1])
+    if setting:
+        options = (*options, f"--dynamic_mixing={setting}")
+    message = fails(*TINY, *options)
+    assert [word for word in words if word not in message] == []
+    assert valuables(good) == before
+
+
+@pytest.mark.parametrize("spoil", ["garbage", "silence", "stereo"])
+def test_bad_recording(spoil, good, fails):
+    make_speech(good / "speech", "abcdef")
+    path = good / "speech" / "c" / "c.wav"
+    if spoil == "garbage":
+        path.write_bytes(b"garbage" * 100)
+    else:
+        channels = 2 if spoil == "stereo" else 1
+        soundfile.write(path, np.zeros((RATE, channels)), RATE)
+    message = fails(*TINY, f"--speech_folder={good / 'speech'}", where(good)[1])
+    assert "speech/c/c.wav" in message
+
+
+def test_neither_mixtures_nor_speech(good, fails):
+    message = fails(*TINY, where(good)[1], "--speech_folder=")
+    assert "--data_folder" in message and "--speech_folder" in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

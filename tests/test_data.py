@@ -1,6 +1,7 @@
 """Batches hold what the manifest lists, and new mixtures of it."""
 
 import csv
+import types
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 
 from dpcl_dprnn.audio import write_wav
-from dpcl_dprnn.data import RandomMixing, mixture_dataset
+from dpcl_dprnn.data import RandomMixing, mixture_dataset, mixture_datasets
 from dpcl_dprnn.errors import UserError
 
 RATE = 8000
@@ -66,30 +67,93 @@ def test_batches_are_padded_with_zeros(tmp_path):
     assert not batch.mixture.data[0, 500:].any()
 
 
-def test_crop_is_the_same_piece_of_mixture_and_sources(tmp_path):
+def starts(dataset, signals, length, epochs, counter):
+    """Where the crop of each item begins, epoch by epoch."""
+    found = []
+    for counter.current in epochs:
+        for item in dataset:
+            pieces = signals[item["id"]].unfold(1, length, 1).transpose(0, 1)
+            same = (pieces == together(item)).all(dim=(1, 2))
+            (start,) = same.nonzero().flatten().tolist()
+            found.append(start)
+    return found
+
+
+@pytest.fixture
+def counter():
+    return types.SimpleNamespace(current=0)
+
+
+def test_crop_is_the_same_piece_of_mixture_and_sources(tmp_path, counter):
     path, signals = write_manifest(tmp_path, [500])
-    dataset = mixture_dataset(path, 2, RATE, crop=100 / RATE)
-    pieces = signals["mix0"].unfold(1, 100, 1).transpose(0, 1)
-    starts = set()
-    for _ in range(20):
-        piece = together(dataset[0])
-        assert piece.shape == (3, 100)
-        (start,) = (pieces == piece).all(dim=(1, 2)).nonzero().flatten()
-        starts.add(int(start))
-    assert len(starts) > 10
+    dataset = mixture_dataset(
+        path, 2, RATE, crop=100 / RATE, epoch_counter=counter
+    )
+    found = starts(dataset, signals, 100, range(20), counter)
+    assert len(set(found)) > 10
 
 
-def test_crop_can_start_anywhere(tmp_path):
+def test_crop_can_start_anywhere(tmp_path, counter):
     path, signals = write_manifest(tmp_path, [12])
-    dataset = mixture_dataset(path, 2, RATE, crop=10 / RATE)
-    mixture = signals["mix0"][0]
-    starts = {
-        start
-        for _ in range(60)
-        for start in range(3)
-        if torch.equal(dataset[0]["mixture"], mixture[start : start + 10])
-    }
-    assert starts == {0, 1, 2}
+    dataset = mixture_dataset(
+        path, 2, RATE, crop=10 / RATE, epoch_counter=counter
+    )
+    found = starts(dataset, signals, 10, range(300), counter)
+    assert set(found) == {0, 1, 2}
+    assert all(abs(found.count(n) - 100) < 4 * 67**0.5 for n in range(3))
+
+
+def test_crop_is_of_the_seed_the_epoch_and_the_id(tmp_path, counter):
+    """And of nothing else, such as what was drawn before."""
+    path, signals = write_manifest(tmp_path, [700] * 6)
+
+    def crops(epochs, seed=7, **options):
+        options = {"epoch_counter": counter, **options}
+        dataset = mixture_dataset(
+            path, 2, RATE, crop=100 / RATE, seed=seed, **options
+        )
+        return starts(dataset, signals, 100, epochs, counter)
+
+    first = crops([1])
+    assert crops([1]) == first
+    assert crops([2, 1])[6:] == first
+    assert len(set(first)) > 3
+    for other in (crops([2]), crops([1], seed=8)):
+        assert sum(a == b for a, b in zip(first, other, strict=True)) < 2
+    without = crops([1, 2], epoch_counter=None)
+    assert without[:6] == without[6:] == crops([0])
+
+
+def test_crop_is_the_same_in_any_manifest(tmp_path, counter):
+    """It goes by the ID, not by the place in the list."""
+    path, signals = write_manifest(tmp_path, [700] * 3)
+    options = {"crop": 100 / RATE, "epoch_counter": counter}
+    whole = starts(
+        *(mixture_dataset(path, 2, RATE, **options), signals, 100, [1], counter)
+    )
+    header, _, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(rest)]) + "\n")
+    part = starts(
+        *(mixture_dataset(path, 2, RATE, **options), signals, 100, [1], counter)
+    )
+    assert part == whole[:0:-1]
+
+
+def test_only_training_is_cropped(tmp_path, counter):
+    path, signals = write_manifest(tmp_path, [500])
+    sets = mixture_datasets(
+        {"train": path, "valid": path, "test": path},
+        training_crop=100 / RATE,
+        num_spks=2,
+        sample_rate=RATE,
+        epoch_counter=counter,
+        seed=3,
+    )
+    lengths = {name: len(d[0]["mixture"]) for name, d in sets.items()}
+    assert lengths == {"train": 100, "valid": 500, "test": 500}
+    options = {"crop": 100 / RATE, "seed": 3}
+    wanted = mixture_dataset(path, 2, RATE, **options)[0]
+    assert torch.equal(together(sets["train"][0]), together(wanted))
 
 
 @pytest.mark.parametrize("crop", [500, 501, 4000])

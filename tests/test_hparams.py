@@ -10,6 +10,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.run_opts import RunOptions
 
 import train
+from dpcl_dprnn.dynamic_sets import read_settings
 from dpcl_dprnn.errors import UserError
 
 RECIPE = pathlib.Path(train.__file__).parent
@@ -110,6 +111,16 @@ def test_sizes_that_disagree_are_refused(change, tmp_path):
 
 
 @EVERY_FILE
+@pytest.mark.parametrize("num_spks", [2, 3])
+def test_settings_of_dynamic_mixing_fit(path, num_spks, tmp_path):
+    settings = load(path, tmp_path, num_spks=num_spks)["dynamic_mixing"]
+    numbers = read_settings(settings, num_spks)
+    assert numbers["speakers"] == (num_spks,)
+    idle = set(settings) - set(numbers) - {"noise_folder", "room_folder"}
+    assert idle == set()
+
+
+@EVERY_FILE
 def test_every_key_is_used(path):
     text = path.read_text(encoding="utf-8")
     in_train = used_by_train()
@@ -160,6 +171,7 @@ def test_the_same_key_has_the_same_name_everywhere():
         *("lr", "max_grad_norm", "precision", "pretrained", "loss_weights"),
         *("num_audio", "perceptual_scores", "separator", "checkpointer"),
         *("train_dataloader_opts", "test_dataloader_opts"),
+        *("speech_folder", "speech_cache", "dynamic_mixing"),
     }
     assert shared <= common
 

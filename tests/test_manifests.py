@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from trees import make_librimix, make_mini_librimix, make_scp, make_wham
 
 from dpcl_dprnn import manifests
 from dpcl_dprnn.errors import UserError
@@ -258,3 +259,55 @@ def test_failed_write_leaves_no_claim(data, save, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         prepare_manifests(data, save)
     assert not (save / "manifests.json").exists()
+
+
+@pytest.mark.parametrize(
+    "make, options, counts",
+    [
+        (make_librimix, {}, (4, 2, 2)),
+        (make_librimix, {"train_folder": "train-360"}, (2, 2, 2)),
+        (make_librimix, {"mixture_type": "both"}, (4, 2, 2)),
+        (make_mini_librimix, {}, (2, 2, 2)),
+        (make_mini_librimix, {"mixture_type": "both"}, (2, 2, 2)),
+        (make_wham, {"mixture_type": "both"}, (2, 2, 2)),
+        (lambda folder: make_scp(folder, folder / "a b"), {}, (2, 2, 2)),
+    ],
+)
+def test_other_layouts(make, options, counts, tmp_path, save):
+    files = prepare_manifests(make(tmp_path / "data"), save, **options)
+    for path, count in zip(files.values(), counts, strict=True):
+        rows = read_csv(path)
+        assert len(rows) == count
+        for row in rows:
+            columns = ["mix_wav", "s1_wav", "s2_wav"]
+            assert list(row) == ["ID", "duration", *columns]
+            for column in columns:
+                info = soundfile.info(row[column])
+                assert info.duration == float(row["duration"])
+                assert pathlib.Path(row[column]).stem == row["ID"]
+            kind = pathlib.Path(row["mix_wav"]).parent.name
+            assert ("both" in kind) == ("mixture_type" in options)
+
+
+def test_log_says_what_is_used(tmp_path, save, caplog):
+    caplog.set_level("INFO", logger=manifests.__name__)
+    data = make_librimix(tmp_path / "data")
+    prepare_manifests(data, save)
+    assert "train: train-100 and train-360; valid: dev; test: t" in caplog.text
+    caplog.clear()
+    prepare_manifests(data, save, train_folder="train-100")
+    assert "train: train-100; valid: dev" in caplog.text
+    assert "are kept" not in caplog.text
+
+
+def test_length_differs_from_metadata(tmp_path, save):
+    data = make_librimix(tmp_path / "data", count=1)
+    prepare_manifests(data, save)
+    path = data / "wav8k/min/metadata/mixture_test_mix_clean.csv"
+    path.write_text(path.read_text().replace("4800", "4801"))
+    message = (
+        "test/mix_clean/.* has 4800 samples, but .*mixture_test_mix_clean.csv"
+        ", line 2, says 4801"
+    )
+    with pytest.raises(UserError, match=message):
+        prepare_manifests(data, save)

@@ -1,16 +1,22 @@
 """The embedded corpus: same seed same bytes, all of it or nothing."""
 
+import contextlib
 import csv
 import hashlib
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 import soundfile
 from scipy.signal import correlate
 
+import prepare_data
 from dpcl_dprnn import espeak, speech_corpus, voices
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.speech_corpus import build_corpus
@@ -161,6 +167,31 @@ def test_an_interrupt_leaves_nothing_behind(monkeypatch, tmp_path):
         signal.signal(signal.SIGINT, handler)
     assert restored is signal.default_int_handler
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_can_be_repeated(corpus, tmp_path, number):
+    """It leaves no corpus, and the next run makes the same as ever."""
+    out = tmp_path / "corpus"
+    words = ["corpus", "--out", out, "--speakers", 40, "--hours", 0.5]
+    process = subprocess.Popen(
+        [sys.executable, prepare_data.__file__, *map(str, words)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".*/**/*.wav")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    assert process.wait() != 0
+    assert not out.exists()
+    if number == signal.SIGTERM:
+        assert not any(tmp_path.iterdir())
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    build_corpus(out, **TINY)
+    assert digests(out) == digests(corpus[0])
 
 
 def test_threads_can_build(corpus, tmp_path):

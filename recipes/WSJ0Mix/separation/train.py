@@ -16,8 +16,10 @@ import pathlib
 import sys
 import time
 
+import numpy as np
 import speechbrain as sb
 import torch
+from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
 
 from dpcl_dprnn.configuration import (
@@ -25,7 +27,13 @@ from dpcl_dprnn.configuration import (
     load_hparams,
     parse_command_line,
 )
-from dpcl_dprnn.data import check_batch, make_datasets, make_loader
+from dpcl_dprnn.data import (
+    RandomMixing,
+    check_batch,
+    make_loader,
+    mixture_datasets,
+)
+from dpcl_dprnn.dynamic_sets import make_dynamic_sets
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
@@ -152,19 +160,20 @@ class Separation(sb.Brain):
             self.hparams.epoch_counter.should_stop = True
 
     def on_stage_start(self, stage, epoch=None):
-        """Reset the sums of the loss's parts, and seed an epoch.
-
-        Every epoch and process draws other crops and mixtures, and a resumed
-        run the same ones that it would have drawn.
-        """
-        if stage == sb.Stage.TRAIN:
-            rank = int(sb.utils.distributed.get_rank() or 0)
-            torch.manual_seed(self.hparams.seed + 1000 * epoch + rank)
+        """Reset the sums of the loss's parts."""
+        self.epoch = epoch
         self.totals, self.count = {}, 0
         self.stage_started = time.time()
 
     def on_fit_batch_start(self, batch, should_step):
-        """Set the learning rate of this step, if it goes by steps."""
+        """Seed a step, and set its learning rate if that goes by steps.
+
+        Every epoch, step and process draws other mixtures, and a resumed run
+        the same ones that it would have drawn.
+        """
+        rank = int(sb.utils.distributed.get_rank() or 0)
+        key = [self.hparams.seed, self.epoch, self.step, rank]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         if should_step and self.hparams.step_scheduler is not None:
             self.hparams.step_scheduler(self.optimizer, self.optimizer_step + 1)
 
@@ -227,27 +236,7 @@ def main(argv):
         hparams_file=hparams_file,
         overrides=overrides,
     )
-    if not hparams["skip_prep"]:
-        on_main(
-            prepare_manifests,
-            data_folder=hparams["data_folder"],
-            save_folder=hparams["save_folder"],
-            num_spks=hparams["num_spks"],
-            sample_rate=hparams["sample_rate"],
-            mode=hparams["mixture_mode"],
-        )
-    manifests = {
-        "train": hparams["train_data"],
-        "valid": hparams["valid_data"],
-        "test": hparams["test_data"],
-    }
-    datasets = make_datasets(
-        manifests,
-        hparams["training_crop"],
-        num_spks=hparams["num_spks"],
-        sample_rate=hparams["sample_rate"],
-        data_folder=hparams["data_folder"],
-    )
+    datasets = make_datasets(hparams)
     if not run_opts.test_only:
         check_batch(datasets["train"], hparams["batch_size"])
     if hparams["pretrained"]:
@@ -267,9 +256,56 @@ def main(argv):
         hparams["epoch_counter"],
         datasets["train"],
         valid_set,
-        train_loader_kwargs=hparams["train_dataloader_opts"],
+        train_loader_kwargs={
+            "collate_fn": PaddedBatch,
+            **hparams["train_dataloader_opts"],
+        },
     )
     test(brain, test_set)
+
+
+def make_datasets(hparams):
+    """The datasets of all splits, prepared by the main process first."""
+    sets = {}
+    common = {
+        "num_spks": hparams["num_spks"],
+        "sample_rate": hparams["sample_rate"],
+        "training_crop": hparams["training_crop"],
+        "seed": hparams["seed"],
+        "epoch_counter": hparams["epoch_counter"],
+    }
+    if hparams["data_folder"]:
+        if not hparams["skip_prep"]:
+            on_main(
+                prepare_manifests,
+                data_folder=hparams["data_folder"],
+                save_folder=hparams["save_folder"],
+                num_spks=hparams["num_spks"],
+                sample_rate=hparams["sample_rate"],
+                mode=hparams["mixture_mode"],
+                mixture_type=hparams["mixture_type"],
+                train_folder=hparams["train_folder"],
+            )
+        manifests = {
+            "train": hparams["train_data"],
+            "valid": hparams["valid_data"],
+            "test": hparams["test_data"],
+        }
+        sets = mixture_datasets(
+            manifests, data_folder=hparams["data_folder"], **common
+        )
+    if hparams["speech_folder"]:
+        common.update(
+            speech_folder=hparams["speech_folder"],
+            cache=hparams["speech_cache"],
+            settings=hparams["dynamic_mixing"],
+            training_only=bool(sets),
+        )
+        on_main(make_dynamic_sets, **common)  # decodes what is not yet
+        sets.update(make_dynamic_sets(**common))
+        # These mixtures are new in every epoch as they are.
+        hparams["train_mixing"] = RandomMixing(hparams["sample_rate"])
+    return sets
 
 
 def make_output_folder(hparams, hparams_file, overrides):
@@ -296,11 +332,13 @@ def test(brain, test_set):
             f"No checkpoint in {hparams.save_folder}: there is nothing to "
             "test. Train first, or set --output_folder to a trained one."
         )
+    utterances = test_set.dataset.dataset
+    heard = range(min(hparams.num_audio, len(utterances)))
     brain.evaluation = Evaluation(
         hparams.output_folder,
         hparams.sample_rate,
         hparams.perceptual_scores,
-        audio_ids=test_set.dataset.dataset.data_ids[: hparams.num_audio],
+        audio_ids=[utterances[index]["id"] for index in heard],
     )
     brain.evaluate(test_set, min_key="loss")
     brain.evaluation.collect()
@@ -316,6 +354,7 @@ def test(brain, test_set):
         num_spks=hparams.num_spks,
         sample_rate=hparams.sample_rate,
         data_folder=str(hparams.data_folder),
+        speech_folder=str(hparams.speech_folder),
         epoch=hparams.epoch_counter.current,
         parameters=sum(p.numel() for p in brain.separator.parameters()),
         losses=brain.test_stats,

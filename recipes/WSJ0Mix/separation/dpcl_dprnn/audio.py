@@ -1,6 +1,9 @@
 """Reading and writing sound files, with errors that name the file."""
 
 import contextlib
+import functools
+import io
+import math
 import os
 import pathlib
 import re
@@ -97,13 +100,12 @@ def write_wav(path, samples, rate):
     if samples.dtype != np.int16:
         scaled = np.round(np.asarray(samples, dtype=np.float64) * 32768)
         samples = np.clip(scaled, -32768, 32767).astype(np.int16)
+    # Through memory: libsndfile waits for the disk at the end of every file,
+    # and says "System error" when it is full.
+    content = io.BytesIO()
+    soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
     with atomic_path(path) as temporary:
-        try:
-            soundfile.write(
-                temporary, samples, rate, format="WAV", subtype="PCM_16"
-            )
-        except soundfile.LibsndfileError as error:  # a full disk, mostly
-            raise OSError(error.code, str(error)) from error
+        temporary.write_bytes(content.getbuffer())
 
 
 def audio_info(path):
@@ -114,7 +116,7 @@ def audio_info(path):
     UserError
         When the file is missing, cut short or not a sound file.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         return AudioInfo(
             file.samplerate,
             file.channels,
@@ -125,7 +127,7 @@ def audio_info(path):
 
 
 @contextlib.contextmanager
-def _opened(path):
+def opened(path):
     """Open a sound file; say which one it was if that or reading fails."""
     try:
         with soundfile.SoundFile(str(path)) as file:
@@ -136,7 +138,11 @@ def _opened(path):
             if cut and int(cut[1]) < STREAMED:
                 raise UserError(_truncated(path))
             yield file
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (
+        soundfile.LibsndfileError,
+        OSError,
+        UnicodeEncodeError,  # a name that is not UTF-8
+    ) as error:
         raise UserError(
             f"Cannot read {path} as sound: {error}. Replace or remove the file."
         ) from error
@@ -146,8 +152,8 @@ def _truncated(path):
     return f"{path} is truncated. Copy or make the file again."
 
 
-def read_audio(path, rate=None, start=0, frames=-1):
-    """Read a mono sound file.
+def read_audio(path, rate=None, start=0, frames=-1, channel=None):
+    """Read a mono sound file, or one channel of another.
 
     Arguments
     ---------
@@ -159,6 +165,8 @@ def read_audio(path, rate=None, start=0, frames=-1):
         First sample to read.
     frames : int
         Number of samples to read; -1 reads to the end.
+    channel : int, optional
+        The channel to take of a file with several, from 0 on.
 
     Returns
     -------
@@ -173,12 +181,13 @@ def read_audio(path, rate=None, start=0, frames=-1):
         When the file is unreadable or truncated, is not mono, has another
         rate than asked for, or holds NaN or infinite samples.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         wanted = file.frames - start if frames < 0 else frames
         channels, file_rate = file.channels, file.samplerate
         file.seek(start)
-        samples = file.read(wanted, dtype="float32")
-    check_format(path, channels, file_rate, rate)
+        samples = file.read(wanted, dtype="float32", always_2d=True)
+    check_format(path, channels if channel is None else 1, file_rate, rate)
+    samples = samples[:, channel or 0]
     if len(samples) < wanted:  # a cut FLAC file
         raise UserError(_truncated(path))
     if not np.isfinite(samples).all():
@@ -186,6 +195,45 @@ def read_audio(path, rate=None, start=0, frames=-1):
             f"{path} has NaN or infinite samples. Make the file again."
         )
     return samples, file_rate
+
+
+def resample(samples, rate, wanted):
+    """Change the sampling rate, by MATLAB's `resample` filter.
+
+    Arguments
+    ---------
+    samples : numpy.ndarray, [T]
+        Floating point.
+    rate, wanted : int
+        Samples per second, now and then.
+
+    Returns
+    -------
+    numpy.ndarray, [ceil(T * wanted / rate)]
+
+    Example
+    -------
+    >>> resample(np.ones(16001), 16000, 8000).shape
+    (8001,)
+    """
+    if rate == wanted:
+        return samples
+    import scipy.signal  # a second to import, and seldom needed
+
+    common = math.gcd(rate, wanted)
+    up, down = wanted // common, rate // common
+    return scipy.signal.resample_poly(
+        samples, up, down, window=_low_pass(max(up, down))
+    )
+
+
+@functools.cache  # designing it takes longer than resampling two seconds
+def _low_pass(factor):
+    import scipy.signal
+
+    # As scipy's and MATLAB's resampling have it by default.
+    taps = 2 * 10 * factor + 1
+    return scipy.signal.firwin(taps, 1 / factor, window=("kaiser", 5.0))
 
 
 def check_format(path, channels, file_rate, rate=None):

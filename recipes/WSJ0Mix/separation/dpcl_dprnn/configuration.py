@@ -60,6 +60,8 @@ def parse_command_line(argv):
     lines = [line for line in overrides.split("\n") if line]
     lines += [argument[2:].replace("=", ": ", 1) for argument in whole]
     last = {line.split(":", 1)[0]: line for line in lines}
+    if "speech_folder" in last:  # enough to train on
+        last.setdefault("data_folder", 'data_folder: ""')
     return hparams_file, run_opts, "\n".join(last.values())
 
 
@@ -149,7 +151,10 @@ def explain(error, path):
     missing = re.match("'(.*)' is a !PLACEHOLDER", message)
     if missing:
         key = missing[1]
-        return f"{path} needs {key}. Add --{key}=... to the command line."
+        other = " or --speech_folder=..." if key == "data_folder" else ""
+        return (
+            f"{path} needs {key}. Add --{key}=...{other} to the command line."
+        )
     return f"{path} or an override of it: {message}"
 
 
@@ -165,8 +170,11 @@ def check_values(settings, path):
                 f"{key} is {value!r} in {path} or on the command line; a "
                 f"{'whole ' if key in WHOLE else ''}number above 0 is needed."
             )
-    if not settings.get("data_folder"):
-        raise UserError("--data_folder is empty. Name the folder of the data.")
+    if not (settings.get("data_folder") or settings.get("speech_folder")):
+        raise UserError(
+            "--data_folder is empty. Name the folder of the mixtures, or a "
+            "folder of speakers with --speech_folder."
+        )
 
 
 def check_run_options(brain):

@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import zlib
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from speechbrain.augment.time_domain import SpeedPerturb
@@ -16,7 +18,15 @@ from .errors import UserError, first_line
 from .training import Shard
 
 
-def mixture_dataset(manifest, num_spks, sample_rate, crop=None, data_folder=""):
+def mixture_dataset(
+    manifest,
+    num_spks,
+    sample_rate,
+    crop=None,
+    data_folder="",
+    seed=0,
+    epoch_counter=None,
+):
     """A dataset of mixtures and their sources.
 
     Arguments
@@ -31,24 +41,31 @@ def mixture_dataset(manifest, num_spks, sample_rate, crop=None, data_folder=""):
         Seconds of a random piece to take of each utterance that is longer.
     data_folder : str
         What `$data_root` stands for in the manifest.
+    seed : int
+        Decides, with the epoch and the ID, where the piece begins.
+    epoch_counter : object, optional
+        Its `current` is the number of the epoch; 0 without.
 
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
         Items `id`, `mixture` [T] and `sources` [C, T], float32.
     """
-    columns = ["duration", "mix_wav"]
+    columns = ["id", "duration", "mix_wav"]
     columns += [f"s{k + 1}_wav" for k in range(num_spks)]
     samples = None if crop is None else round(crop * sample_rate)
 
     @takes(*columns)
     @provides("mixture", "sources")
-    def load(duration, *paths):
+    def load(name, duration, *paths):
         start, frames = 0, -1
         if samples is not None:
             total = round(float(duration) * sample_rate)
             frames = min(samples, total)
-            start = int(torch.randint(total - frames + 1, (1,)))
+            epoch = 0 if epoch_counter is None else epoch_counter.current
+            key = [seed, epoch, zlib.crc32(name.encode())]
+            rng = np.random.default_rng(key)
+            start = int(rng.integers(total - frames + 1))
         signals = [
             torch.from_numpy(read_audio(path, sample_rate, start, frames)[0])
             for path in paths
@@ -66,7 +83,7 @@ def mixture_dataset(manifest, num_spks, sample_rate, crop=None, data_folder=""):
     )
 
 
-def make_datasets(manifests, training_crop, **arguments):
+def mixture_datasets(manifests, training_crop, **arguments):
     """The datasets of all splits, by name; only that of training is cropped.
 
     Arguments
@@ -124,9 +141,9 @@ def check_batch(dataset, batch_size):
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     if len(dataset) < batch_size * ranks:
         raise UserError(
-            f"data_folder has {len(dataset)} training mixtures, fewer than a "
-            f"batch of {batch_size} on each of {ranks} processes. Add data or "
-            "lower --batch_size."
+            f"There are {len(dataset)} training mixtures, fewer than a batch "
+            f"of {batch_size} on each of {ranks} processes. Add data or lower "
+            "--batch_size."
         )
 
 

@@ -6,14 +6,13 @@ import hashlib
 import io
 import json
 import logging
-import os
 import pathlib
 
 import tqdm
 
 from .audio import audio_info, check_format, read_audio, write_text
 from .errors import UserError
-from .layouts import SPLITS, find_layout, list_files
+from .layouts import SPLITS, choose_data_set
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +23,8 @@ def prepare_manifests(
     num_spks=2,
     sample_rate=8000,
     mode="min",
+    mixture_type="clean",
+    train_folder="",
 ):
     """Check a data set and list it in `train.csv`, `valid.csv`, `test.csv`.
 
@@ -34,8 +35,7 @@ def prepare_manifests(
     Arguments
     ---------
     data_folder : str or Path
-        A folder like wsj0-mix, `wav8k/min/{tr,cv,tt}/{mix,s1,s2,...}`, or
-        `{train,valid,test}/{mixture,source1,source2,...}`, of WAV or FLAC.
+        A folder of WAV or FLAC files in one of `layout_table.LAYOUTS`.
     save_folder : str or Path
         Where the CSV files go.
     num_spks : int
@@ -43,7 +43,11 @@ def prepare_manifests(
     sample_rate : int
         The sampling rate that the files must have.
     mode : str
-        `min` or `max`, for wsj0-mix.
+        `min` or `max`, for layouts that have both.
+    mixture_type : str
+        `clean`, or `both` for mixtures with noise, of layouts that have them.
+    train_folder : str
+        The folder of training mixtures, such as `train-100`; all by default.
 
     Returns
     -------
@@ -58,18 +62,21 @@ def prepare_manifests(
     """
     save_folder = pathlib.Path(save_folder)
     csv_files = {split: save_folder / f"{split}.csv" for split in SPLITS}
-    data_folder = pathlib.Path(os.path.abspath(data_folder))
-    layout, root = find_layout(data_folder, sample_rate, mode)
-    rows = {
-        split: list_files(root / folder, layout, num_spks)
-        for split, folder in zip(SPLITS, layout.splits, strict=True)
-    }
+    data_set = choose_data_set(
+        data_folder, sample_rate, mode, mixture_type, num_spks, train_folder
+    )
+    logger.info("Data: %s.", data_set)
+    rows = {split: data_set.rows(split) for split in SPLITS}
+    listings = {split: data_set.listing(split) for split in SPLITS}
     state_file = save_folder / "manifests.json"
-    data_state = _data_state(rows, sample_rate)
+    data_state = _data_state(rows, listings, sample_rate)
     if _read_state(state_file) == {"data": data_state, **_digests(csv_files)}:
         logger.info("The data are as they were: %s are kept.", save_folder)
     else:
-        texts = {s: _check_split(r, sample_rate) for s, r in rows.items()}
+        texts = {
+            split: _check_split(rows[split], listings[split], sample_rate)
+            for split in SPLITS
+        }
         # From here until the end, nothing vouches for the CSV files.
         state_file.unlink(missing_ok=True)
         for split, path in csv_files.items():
@@ -79,7 +86,7 @@ def prepare_manifests(
     return {split: str(path) for split, path in csv_files.items()}
 
 
-def _check_split(rows, rate):
+def _check_split(rows, listing, rate):
     """Check the files of a split; return the text of its CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -88,7 +95,9 @@ def _check_split(rows, rate):
     # Threads: the time goes in waiting for the disk.
     pool = concurrent.futures.ThreadPoolExecutor()
     try:
-        frames = pool.map(lambda row: _check_row(row, rate), rows.values())
+        frames = pool.map(
+            lambda name: _check_row(rows[name], listing.get(name), rate), rows
+        )
         bar = tqdm.tqdm(frames, "checking", len(rows), unit="mixture")
         for (name, row), count in zip(rows.items(), bar, strict=True):
             writer.writerow([name, count / rate, *row])
@@ -97,7 +106,7 @@ def _check_split(rows, rate):
     return text.getvalue()
 
 
-def _check_row(row, rate):
+def _check_row(row, listed, rate):
     """Check a mixture and its sources; return their number of samples."""
     frames = [check_file(path, rate) for path in row]
     for path, count in zip(row, frames, strict=True):
@@ -106,6 +115,11 @@ def _check_row(row, rate):
                 f"{path} has {count} samples, but {row[0]} has {frames[0]}. "
                 "A mixture and its sources must have the same length."
             )
+    if listed is not None and listed.length != frames[0]:
+        raise UserError(
+            f"{row[0]} has {frames[0]} samples, but {listed.where}, says "
+            f"{listed.length}. Copy or make the file again."
+        )
     return frames[0]
 
 
@@ -141,22 +155,26 @@ def check_file(path, rate):
     return info.frames
 
 
-def _data_state(rows, sample_rate):
+def _data_state(rows, listings, sample_rate):
     """A digest of all that the CSV files depend on."""
     digest = hashlib.sha256(f"{sample_rate}\n".encode())
     for split, files in rows.items():
-        for row in files.values():
+        for name, row in files.items():
+            digest.update(f"{name} {listings[split].get(name)}\n".encode())
             for path in row:
-                try:
-                    stat = path.stat()
-                except OSError as error:  # a link to nothing, mostly
-                    raise UserError(
-                        f"Cannot read {path}: {error.strerror}. "
-                        "Replace or remove the file."
-                    ) from error
-                line = f"{split} {path} {stat.st_size} {stat.st_mtime_ns}\n"
-                digest.update(line.encode())
+                digest.update(f"{split} {_stamp(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _stamp(path):
+    """What changes when a file is written anew."""
+    try:
+        stat = path.stat()
+    except OSError as error:  # a link to nothing, mostly
+        raise UserError(
+            f"Cannot read {path}: {error.strerror}. Replace or remove the file."
+        ) from error
+    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _digests(csv_files):

@@ -13,6 +13,7 @@ from .errors import UserError
 
 MAX_GAIN = 2.5  # dB up for one speaker and down for another: 0 to 5 dB apart
 DRAWS = 20  # tries before a set of utterances may come a second time
+ENTRY = re.compile(r"(\S.*?\.\w+) (-?\d+(?:\.\d*)?(?:e[-+]?\d+)?)(?:\s+|$)")
 
 
 def draw_mixtures(utterances_by_speaker, count, n_spks, rng):
@@ -102,34 +103,54 @@ def mixture_name(mixture):
     return "_".join(f"{stem}_{gain:.5g}" for stem, gain in stems)
 
 
-def read_list(path):
+def read_list(path, n_spks=None):
     """Read a list of mixtures in the official format.
 
     Arguments
     ---------
     path : str or Path
         Text file with `path gain path gain ...` on each line.
+    n_spks : int, optional
+        The number of speakers that each mixture must have.
 
     Returns
     -------
     list
-        Mixtures, as `draw_mixtures` makes them.
+        Mixtures, as `draw_mixtures` makes them, one for each line.
 
     Raises
     ------
     UserError
-        When the file cannot be read or a line does not fit the format.
+        When the file cannot be read or a line does not fit the format or the
+        number of speakers.
     """
-    entry = re.compile(r"(\S.*?\.\w+) (-?\d[\d.]*(?:e-?\d+)?)(?:\s+|$)")
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the list {path}: {error}.") from error
     mixtures = []
     for number, line in enumerate(lines, 1):
-        if not re.fullmatch(f"(?:{entry.pattern})+", line):
+        mixture = _parse_mixture(line)
+        if not mixture:
             raise UserError(
                 f"{path}, line {number}, is not 'path gain path gain ...'."
             )
-        mixtures.append([(p, float(gain)) for p, gain in entry.findall(line)])
+        if n_spks not in (None, len(mixture)):
+            raise UserError(
+                f"{path}, line {number}, has {len(mixture)} speakers, but "
+                f"{n_spks} are expected. Correct n_spks or the list."
+            )
+        mixtures.append(mixture)
     return mixtures
+
+
+def _parse_mixture(line):
+    """The (path, gain) of each speaker; none if the line has another form."""
+    mixture, position = [], 0
+    while position < len(line):
+        match = ENTRY.match(line, position)
+        if not match:
+            return []
+        mixture.append((match[1], float(match[2])))
+        position = match.end()
+    return mixture

@@ -1,34 +1,45 @@
 """From a folder of recordings to the utterances of each speaker."""
 
-import os
+import fnmatch
+import itertools
+import logging
 import pathlib
 
 import numpy as np
+import tqdm
 
-from .audio import SOUND_SUFFIXES, audio_info, check_format
+from .audio import SOUND_SUFFIXES, check_format
 from .errors import UserError
+from .folders import walk
+from .sphere import read_speech, speech_info
 
-# The split's name in wsj0-mix: the folder names it may have in the speech.
+logger = logging.getLogger(__name__)
+
+# The split's name in wsj0-mix: patterns of the folders it may have in the
+# speech, such as train-clean-100 (LibriSpeech) or si_tr_s (WSJ0).
 SPLITS = {
-    "tr": ("train", "tr"),
-    "cv": ("valid", "cv", "dev"),
-    "tt": ("test", "tt"),
+    "tr": ("train", "train[-_]*", "tr", "si_tr_s"),
+    "cv": ("valid", "cv", "dev", "dev[-_]*", "si_dt_05"),
+    "tt": ("test", "test[-_]*", "tt", "si_et_05"),
 }
+# .wv2 is the second microphone of WSJ0.
+SPEECH_SUFFIXES = (*SOUND_SUFFIXES, ".wv1", ".sph")
 SHORTEST = 0.5  # seconds; what is shorter holds hardly a word
+SILENCE = 1e-4  # peak; three steps of 16 bits
 
 
 def find_speakers(speech, n_spks=2, seed=1234):
     """List the utterances of every speaker, split by split.
 
     The folder is either split already, `{train,valid,test}/SPEAKER/**`
-    (`tr`, `cv` or `dev`, `tt` will do), or flat, `SPEAKER/**`; then 80 % of
+    (other names in `SPLITS` will do), or flat, `SPEAKER/**`; then 80 % of
     the speakers, drawn at random, go to training and 10 % to each other split.
 
     Arguments
     ---------
     speech : str or Path
-        Folder with mono WAV or FLAC files. Hidden files, other files and
-        utterances under half a second are passed over.
+        Folder with mono WAV, FLAC or SPHERE files. Hidden files, other files
+        and utterances under half a second are passed over.
     n_spks : int
         The fewest speakers that each split needs.
     seed : int
@@ -47,61 +58,168 @@ def find_speakers(speech, n_spks=2, seed=1234):
         mono sound.
     """
     speech = pathlib.Path(speech)
-    if not speech.is_dir():
-        raise UserError(f"{speech} is not a folder. Give a folder of speakers.")
-    folders = {}
-    for split, names in SPLITS.items():
-        present = [speech / name for name in names if (speech / name).is_dir()]
-        folders[split] = present[0] if present else None
-    missing = [SPLITS[split][0] for split in SPLITS if not folders[split]]
+    folders = split_folders(speech)
+    missing = [split for split in SPLITS if not folders[split]]
     if len(missing) == len(SPLITS):
-        found = _divide(_utterances(speech, speech), n_spks, seed)
+        found = _divide(_utterances(speech, [speech]), n_spks, seed)
     elif missing:
         raise UserError(
             f"{speech} has some of the folders train, valid and test, but no "
-            f"{missing[0]}. Add it, or have the speakers' folders only."
+            f"{SPLITS[missing[0]][0]}. Add it, or have the speakers' folders "
+            "only."
         )
     else:
         found = {s: _utterances(speech, f) for s, f in folders.items()}
     for split, speakers in found.items():
-        if len(speakers) < n_spks:
-            raise UserError(
-                f"{folders[split] or speech} has too few speakers: "
-                f"{len(speakers)} for {SPLITS[split][0]}, where mixtures of "
-                f"{n_spks} need {n_spks} or more. Add speakers."
+        where = folders[split][0] if folders[split] else speech
+        _check_count(where, SPLITS[split][0], speakers, n_spks)
+    for (_, first), (split, second) in itertools.combinations(found.items(), 2):
+        shared = sorted(set(first) & set(second))
+        if shared:
+            logger.warning(
+                "%s has the speaker %s in %s and elsewhere: scores will be "
+                "too good.",
+                *(speech, shared[0], SPLITS[split][0]),
             )
     return found
 
 
-def _utterances(speech, folder):
-    """The utterances below `folder`, by speaker."""
+def find_training_speakers(speech, n_spks=2):
+    """List the utterances of the speakers for training alone.
+
+    Arguments
+    ---------
+    speech : str or Path
+        As for `find_speakers`; of a flat folder all speakers are taken.
+    n_spks : int
+        The fewest speakers needed.
+
+    Returns
+    -------
+    dict
+        `{speaker: [path, ...]}`.
+
+    Raises
+    ------
+    UserError
+        As of `find_speakers`.
+    """
+    speech = pathlib.Path(speech)
+    folders = split_folders(speech)
+    if any(folders.values()) and not folders["tr"]:
+        raise UserError(f"{speech} has no folder train. Add it.")
+    speakers = _utterances(speech, folders["tr"] or [speech])
+    _check_count(speech, "train", speakers, n_spks)
+    return speakers
+
+
+def split_folders(speech):
+    """The folders of each split, whatever the case of their names.
+
+    Arguments
+    ---------
+    speech : pathlib.Path
+        Folder of speakers.
+
+    Returns
+    -------
+    dict
+        `{"tr": [path, ...], "cv": [...], "tt": [...]}`, sorted; empty for a
+        flat folder.
+
+    Raises
+    ------
+    UserError
+        When there is no such folder.
+    """
+    if not speech.is_dir():
+        raise UserError(f"{speech} is not a folder. Give a folder of speakers.")
+    folders = sorted(path for path in speech.iterdir() if path.is_dir())
+    return {
+        split: [
+            folder
+            for folder in folders
+            if any(
+                fnmatch.fnmatchcase(folder.name.lower(), pattern)
+                for pattern in patterns
+            )
+        ]
+        for split, patterns in SPLITS.items()
+    }
+
+
+def _check_count(where, split, speakers, n_spks):
+    if len(speakers) < n_spks:
+        raise UserError(
+            f"{where} has too few speakers: {len(speakers)} for {split}, "
+            f"where mixtures of {n_spks} need {n_spks} or more. Add speakers."
+        )
+
+
+def _utterances(speech, folders):
+    """The utterances below some folders, by speaker."""
     found = {}
-    for speaker in sorted(folder.iterdir()):
-        if speaker.name.startswith(".") or not speaker.is_dir():
-            continue
-        paths = [path for path in _sound_files(speaker) if _long_enough(path)]
+    speakers = [
+        path
+        for folder in folders
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    ]
+    # Headers are read; the bar is for people alone, as it is a second mostly.
+    for speaker in tqdm.tqdm(
+        speakers, "reading headers", unit="speaker", disable=None, leave=False
+    ):
+        paths = [path for path in sound_files(speaker) if _long_enough(path)]
         if paths:
             names = [path.relative_to(speech).as_posix() for path in paths]
-            found[speaker.name] = names
-    return found
+            found.setdefault(speaker.name, []).extend(names)
+    return {name: sorted(found[name]) for name in sorted(found)}
 
 
-def _sound_files(folder):
-    """The sound files at any depth, sorted; linked folders are followed."""
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            pathlib.Path(parent, name)
-            for name in names
-            if name.lower().endswith(SOUND_SUFFIXES)
-            and not name.startswith(".")
-        ]
-    return sorted(found)
+def sound_files(folder):
+    """The files of speech at any depth, sorted, see `folders.walk`.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Where to look.
+
+    Returns
+    -------
+    list of pathlib.Path
+    """
+    paths = [p for p in walk(folder) if p.lower().endswith(SPEECH_SUFFIXES)]
+    return sorted(map(pathlib.Path, paths))
+
+
+def read_utterance(path):
+    """Read an utterance and refuse silence.
+
+    Arguments
+    ---------
+    path : str or Path
+        A mono WAV, FLAC or SPHERE file.
+
+    Returns
+    -------
+    samples : numpy.ndarray, [T]
+        float64, full scale at 1.0.
+    rate : int
+        Samples per second.
+
+    Raises
+    ------
+    UserError
+        When it is silent, or `sphere.read_speech` cannot read it.
+    """
+    samples, rate = read_speech(path)
+    if np.abs(samples).max(initial=0) < SILENCE:
+        raise UserError(f"{path} is silent. Remove the file.")
+    return samples.astype(np.float64), rate
 
 
 def _long_enough(path):
-    info = audio_info(path)
+    info = speech_info(path)
     check_format(path, info.channels, info.rate)
     return info.frames >= SHORTEST * info.rate
 

@@ -25,7 +25,9 @@ class EarlyStopping(EpochCounterWithStopper):
 
     The parent asks for a relative improvement of 1e-6 but gets its sign
     wrong for negative metrics, such as a loss in -dB: a constant value then
-    counts as an improvement for ever. Here any improvement counts.
+    counts as an improvement for ever. Here any improvement counts. The number
+    of the epoch, `current`, is in shared memory, where the workers of a
+    loader that lives for several epochs see it too.
 
     Example
     -------
@@ -38,8 +40,18 @@ class EarlyStopping(EpochCounterWithStopper):
     """
 
     def __init__(self, limit, limit_to_stop, limit_warmup, direction):
+        self._current = torch.zeros((), dtype=torch.int64).share_memory_()
         super().__init__(limit, limit_to_stop, limit_warmup, direction)
         self.min_delta = 0.0
+
+    @property
+    def current(self):
+        """The number of the epoch, from 1; 0 before the first."""
+        return int(self._current)
+
+    @current.setter
+    def current(self, number):
+        self._current.fill_(number)
 
 
 class AtomicCheckpointer(Checkpointer):

@@ -1,0 +1,255 @@
+"""The part of the data doctor that reads sound: one file or mixture a time.
+
+Worker processes run it, so it imports little. Samples are in steps of 16 bits
+(full scale 32768), whatever the file has.
+"""
+
+import hashlib
+import typing
+
+import numpy as np
+
+from .audio import opened
+from .doctor_report import Kind, Problem
+from .errors import UserError
+from .sphere import read_speech, speech_info
+
+FULL_SCALE = 32767  # in steps; -32768 is beyond it, too
+CLIPPED = 3  # equal samples at full scale in a row
+SILENT = 4  # steps
+SPHERE = (".wv1", ".sph")
+
+
+class MixtureTask(typing.NamedTuple):
+    """A mixture to check."""
+
+    paths: tuple  # the mixture, then its sources
+    rate: int | None  # Hz, that the folder's name promises
+    noisy: bool  # the mixture holds more than its sources
+
+
+class MixtureCheck(typing.NamedTuple):
+    """What is to be known of a mixture; None where that cannot be said."""
+
+    problems: list
+    frames: int | None = None
+    rate: int | None = None  # Hz
+    digest: bytes | None = None  # of the mixture's samples
+    levels: tuple = ()  # dB, the first source over each other one
+    residue: float | None = None  # steps, largest |mixture - sum of sources|
+    snr: float | None = None  # dB, the sum of sources over that residue
+
+
+class SpeechCheck(typing.NamedTuple):
+    """What is to be known of an utterance."""
+
+    path: str
+    problems: list
+    frames: int | None = None
+    rate: int | None = None  # Hz
+    digest: bytes | None = None
+
+
+def read_steps(path, rate=None):
+    """Read a mono sound file and look for what may be wrong with it.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+    rate : int, optional
+        The sampling rate that it should have.
+
+    Returns
+    -------
+    samples : numpy.ndarray, [T], or None
+        int16 or float32, in steps of 16 bits; None for an unfit file.
+    rate : int or None
+        Samples per second.
+    problems : list of Problem
+    """
+    try:
+        samples, file_rate = _read(path)
+    except UserError as error:
+        return None, None, [reading_problem(path, error)]
+    if samples.ndim > 1:
+        detail = f"{samples.shape[1]} channels"
+        return None, file_rate, [Problem(Kind.STEREO, str(path), detail)]
+    kind = _unfit(samples)
+    if kind in (Kind.EMPTY, Kind.NOT_FINITE):
+        return None, file_rate, [Problem(kind, str(path))]
+    problems = [Problem(kind, str(path))] if kind else []
+    if rate is not None and file_rate != rate:
+        detail = f"{file_rate} Hz, not {rate} Hz"
+        problems.append(Problem(Kind.WRONG_RATE, str(path), detail))
+    return samples, file_rate, problems
+
+
+def _read(path):
+    """The samples of a file in steps of 16 bits, [T] or [T, channels]."""
+    if str(path).lower().endswith(SPHERE):
+        info = speech_info(path)
+        if info.channels > 1:
+            return np.empty((0, info.channels)), info.rate
+        samples, rate = read_speech(path)
+        return samples * np.float32(32768), rate
+    with opened(path) as file:
+        whole = file.subtype == "PCM_16"
+        samples = file.read(dtype="int16" if whole else "float32")
+        if len(samples) < file.frames:  # a cut FLAC file
+            raise UserError(f"{path} is truncated.")
+        rate = file.samplerate
+    return samples if whole else samples * np.float32(32768), rate
+
+
+def reading_problem(path, error):
+    """The problem of a file that could not be read."""
+    text = str(error)
+    if "no program to decode" in text:
+        return Problem(Kind.NO_DECODER, str(path))
+    truncated = "truncated" in text or "premature EOF" in text
+    detail = "truncated" if truncated else "missing, or not sound"
+    return Problem(Kind.UNREADABLE, str(path), detail)
+
+
+def _unfit(samples):
+    """The kind of problem that samples have, or None."""
+    if not len(samples):
+        return Kind.EMPTY
+    highest, lowest = samples.max(), samples.min()
+    if not np.isfinite([highest, lowest]).all():
+        return Kind.NOT_FINITE
+    peak = max(float(highest), -float(lowest))
+    if peak < SILENT:
+        return Kind.SILENT
+    return Kind.CLIPPED if peak >= FULL_SCALE and is_clipped(samples) else None
+
+
+def is_clipped(samples):
+    """Whether some samples in a row are equal and at full scale.
+
+    Example
+    -------
+    >>> is_clipped(np.array([0, 32767, 32767, 32767, 5], dtype=np.int16))
+    True
+    >>> is_clipped(np.array([0, 32767, 32767, -32768, 5], dtype=np.int16))
+    False
+    """
+    # Not np.abs: that of -32768 is no int16.
+    loud = (samples >= FULL_SCALE) | (samples <= -FULL_SCALE)
+    run = loud[1:] & (samples[1:] == samples[:-1])
+    return bool((run[1:] & run[:-1]).any())
+
+
+def digest_of(samples):
+    """A digest that equal samples share; None for silence."""
+    if not samples.any():
+        return None
+    return hashlib.blake2b(samples.tobytes(), digest_size=8).digest()
+
+
+def check_speech(path):
+    """Check an utterance by itself.
+
+    Returns
+    -------
+    SpeechCheck
+    """
+    samples, rate, problems = read_steps(path)
+    if samples is None:
+        return SpeechCheck(str(path), problems, rate=rate)
+    digest = digest_of(samples)
+    return SpeechCheck(str(path), problems, len(samples), rate, digest)
+
+
+def check_mixture(task):
+    """Check a mixture and its sources, each by itself and against the others.
+
+    Arguments
+    ---------
+    task : MixtureTask
+
+    Returns
+    -------
+    MixtureCheck
+    """
+    signals, rates, problems = [], [], []
+    for path in task.paths:
+        samples, rate, found = read_steps(path, task.rate)
+        signals.append(samples)
+        rates.append(rate)
+        problems += found
+    mixture = signals[0]
+    if mixture is None:
+        return MixtureCheck(problems, rate=rates[0])
+    check = MixtureCheck(problems, len(mixture), rates[0], digest_of(mixture))
+    if len(signals) == 1:
+        return check
+    odd = _at_odds(task.paths, signals, rates)
+    if odd or any(samples is None for samples in signals[1:]):
+        return check._replace(problems=problems + odd)
+    return _compare(check, task, mixture, signals[1:])
+
+
+def _at_odds(paths, signals, rates):
+    """Problems of sources that have not their mixture's rate or length."""
+    problems = []
+    for path, samples, rate in zip(paths, signals, rates, strict=True):
+        if rate not in (rates[0], None):
+            detail = f"{rate} Hz, its mixture {rates[0]} Hz"
+            problems.append(Problem(Kind.WRONG_RATE, str(path), detail))
+        elif samples is not None and len(samples) != len(signals[0]):
+            detail = f"{len(samples)} samples, not {len(signals[0])}"
+            problems.append(Problem(Kind.UNEQUAL, str(path), detail))
+    return problems
+
+
+def _compare(check, task, mixture, sources):
+    """Add what a mixture's sum says, for signals of one length."""
+    problems = list(check.problems)
+    total = sources[0].astype(np.float32)  # exact for sums of 16 bits
+    for source in sources[1:]:
+        total += source
+    residue = mixture - total
+    largest = float(np.abs(residue).max())
+    powers = [_power(source) for source in sources]
+    path = str(task.paths[0])
+    if task.noisy:
+        absent = not all(_holds(mixture, s) for s in sources)
+        detail = "one is not in it"
+    else:
+        # Each file is rounded by itself: half a step for each.
+        absent = largest > len(sources) / 2 + 1.5
+        detail = f"up to {largest:.0f} steps of 16 bits off"
+    if absent:
+        problems.append(Problem(Kind.NOT_THE_SUM, path, detail))
+    if any(np.array_equal(sources[0], s) for s in sources[1:]):
+        problems.append(Problem(Kind.SAME_SOURCES, path))
+    return check._replace(
+        problems=problems,
+        levels=tuple(_decibels(powers[0], power) for power in powers[1:]),
+        residue=largest,
+        snr=_decibels(_power(total), _power(residue)) if task.noisy else None,
+    )
+
+
+def _power(samples):
+    samples = samples.astype(np.float32, copy=False)
+    return float(samples @ samples) / len(samples)
+
+
+def _decibels(power, reference):
+    if not power or not reference:
+        return None
+    return float(10 * np.log10(power / reference))
+
+
+def _holds(mixture, source):
+    """Whether a source is in a mixture: about once, or about not at all.
+
+    The other sources and the noise are hardly correlated with it, so that its
+    least-squares factor in the mixture is close to 1 or to 0.
+    """
+    source = source.astype(np.float32, copy=False)
+    energy = float(source @ source)
+    return not energy or float(source @ mixture) > 0.5 * energy

@@ -1,0 +1,207 @@
+"""Mixtures made on the fly, each a pure function of a seed and its number."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import torch
+
+from .audio import resample
+
+MAX_PEAK = 0.9  # of mixtures and sources, as in wsj0-mix
+LONGEST_STEM = 32  # bytes; five of them still fit in a file's name
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixer:
+    """How mixtures are drawn.
+
+    Arguments
+    ---------
+    speech : speech_store.SpeechStore
+        The utterances.
+    num_spks : int
+        Rows of the sources, C.
+    speakers : tuple of int
+        Numbers of speakers in a mixture, of which each is as likely.
+    crop : int, optional
+        The most samples of a mixture; by default whole utterances are mixed.
+    speeds : tuple of int
+        Speeds of the sources to draw from, in percent.
+    gain_db : float
+        The first source is 0 to this louder than its active level, the
+        second as much quieter, the others are as they are. 2.5 in wsj0-mix.
+    overlap : tuple of float
+        Range to draw the ratio from by which a speaker and the next one
+        overlap in time. (1, 1) is full overlap, as in wsj0-mix.
+    noise : speech_store.SpeechStore, optional
+        Noises to add a piece of.
+    snr_db : tuple of float
+        Range of the ratio of the speech to the noise.
+    rooms : speech_store.SpeechStore, optional
+        Impulse responses, one of which each source is heard through.
+    """
+
+    speech: object
+    num_spks: int = 2
+    speakers: tuple = (2,)
+    crop: int | None = None
+    speeds: tuple = (100,)
+    gain_db: float = 2.5
+    overlap: tuple = (1.0, 1.0)
+    noise: object = None
+    snr_db: tuple = (0.0, 20.0)
+    rooms: object = None
+
+    def draw(self, groups, rng):
+        """Draw a mixture.
+
+        Speakers are drawn first, each as likely, then an utterance of each:
+        the number of voices heard does not suffer from a few who say much.
+
+        Arguments
+        ---------
+        groups : list of list of int
+            The utterances of each speaker.
+        rng : numpy.random.Generator
+            Source of all randomness.
+
+        Returns
+        -------
+        mixture : numpy.ndarray, [T]
+            float32.
+        sources : numpy.ndarray, [T, C]
+            float32, silent from the number of speakers on. They sum to the
+            mixture, save for the noise.
+        name : str
+            What was mixed, like the files of wsj0-mix; long names are cut.
+        """
+        count = int(rng.choice(self.speakers))
+        talkers = rng.choice(len(groups), count, replace=False)
+        chosen = [
+            groups[talker][rng.integers(len(groups[talker]))]
+            for talker in talkers
+        ]
+        speeds = rng.choice(self.speeds, count)
+        gain = rng.uniform(0, self.gain_db)
+        gains = [gain, -gain, *[0.0] * (count - 2)][:count]
+        duration, shift = self._timing(chosen, speeds, rng)
+        total = duration + (count - 1) * shift
+        sources = np.zeros((self.num_spks, total), np.float32)
+        for place, (row, utterance, speed, decibels) in enumerate(
+            zip(sources, chosen, speeds, gains, strict=False)
+        ):
+            piece = self._piece(utterance, speed, duration, rng)
+            piece *= (
+                10 ** (decibels / 20) / self.speech.levels[utterance] ** 0.5
+            )
+            row[place * shift :][:duration] = piece
+        mixture = sources.sum(axis=0)
+        if self.noise is not None:
+            mixture = mixture + self._noise(mixture, rng)
+        peak = max(np.abs(sources).max(), np.abs(mixture).max())
+        factor = np.float32(MAX_PEAK / (peak or 1.0))
+        name = "_".join(
+            f"{_stem(self.speech.names[u])}_{g:.4f}"
+            for u, g in zip(chosen, gains, strict=True)
+        )
+        return mixture * factor, (sources * factor).T.copy(), name
+
+    def _timing(self, chosen, speeds, rng):
+        """Samples that each speaks, and until the next one begins."""
+        duration = min(
+            -(-int(self.speech.lengths[utterance]) * 100 // int(speed))
+            for utterance, speed in zip(chosen, speeds, strict=True)
+        )
+        lag = 1 - rng.uniform(*self.overlap)  # in durations
+        if self.crop is not None:
+            whole = 1 + (len(chosen) - 1) * lag
+            duration = min(duration, int(self.crop / whole))
+        return duration, int(lag * duration)  # never beyond the crop
+
+    def _piece(self, utterance, speed, duration, rng):
+        """A random piece of an utterance, at its speed, in its room."""
+        length = min(
+            -(-duration * int(speed) // 100), self.speech.lengths[utterance]
+        )
+        start = rng.integers(self.speech.lengths[utterance] - length + 1)
+        piece = self.speech.read(utterance, start, length)
+        piece = resample(piece, int(speed), 100)[:duration]
+        if self.rooms is not None:
+            piece = self._in_room(piece, rng)
+        return piece
+
+    def _in_room(self, dry, rng):
+        """The sound in a room, as loud as without and beginning with it."""
+        import scipy.signal
+
+        response = self.rooms.read(int(rng.integers(len(self.rooms))))
+        direct = int(np.abs(response).argmax())
+        wet = scipy.signal.oaconvolve(dry, response)[direct:][: len(dry)]
+        energy = np.square(wet).sum()
+        return wet * np.sqrt(np.square(dry).sum() / (energy or 1.0))
+
+    def _noise(self, mixture, rng):
+        """A random piece of noise, repeated where it is too short."""
+        ratio = rng.uniform(*self.snr_db)
+        number = int(rng.integers(len(self.noise)))
+        spare = max(0, int(self.noise.lengths[number]) - len(mixture))
+        start = int(rng.integers(spare + 1))
+        noise = self.noise.read(number, start, len(mixture))
+        noise = np.resize(noise, len(mixture))
+        energies = np.square(mixture).sum(), np.square(noise).sum()
+        factor = np.sqrt(energies[0] / (energies[1] or 1.0))
+        return noise * np.float32(factor * 10 ** (-ratio / 20))
+
+
+def _stem(name):
+    """The beginning of an utterance's name, without folder and suffix."""
+    stem = pathlib.PurePath(name).stem.encode()
+    return stem[:LONGEST_STEM].decode(errors="ignore")
+
+
+class DynamicMixtures(torch.utils.data.Dataset):
+    """A set of mixtures that are made when they are asked for.
+
+    The item of an index is a pure function of the seed, the epoch and the
+    index: it is the same in any worker, on any process and after a resumed
+    run. Another epoch has other mixtures.
+
+    Arguments
+    ---------
+    mixer : Mixer
+        How they are drawn.
+    groups : list of list of int
+        The utterances of each speaker.
+    count : int
+        Mixtures in an epoch.
+    seed : list of int
+        The seed.
+    epoch_counter : object, optional
+        Its `current` is the number of the epoch; without, every epoch has
+        the same mixtures.
+    """
+
+    def __init__(self, mixer, groups, count, seed, epoch_counter=None):
+        self.mixer = mixer
+        self.groups = groups
+        self.count = count
+        self.seed = list(seed)
+        self.epoch_counter = epoch_counter
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        """`id`, `mixture` [T] and `sources` [T, C], float32."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        counter = self.epoch_counter
+        epoch = 0 if counter is None else counter.current
+        rng = np.random.default_rng([*self.seed, epoch, index])
+        mixture, sources, name = self.mixer.draw(self.groups, rng)
+        return {
+            "id": f"{epoch}-{index}_{name}",
+            "mixture": torch.from_numpy(mixture),
+            "sources": torch.from_numpy(sources),
+        }

@@ -1,0 +1,203 @@
+"""Whole data sets of mixtures: from folders of speakers, and from WSJ0."""
+
+import pathlib
+
+import numpy as np
+
+from .audio import write_text
+from .errors import UserError
+from .mixture_lists import draw_mixtures, format_mixture, mixture_name
+from .rendering import Source, render
+from .speakers import SPLITS, find_speakers
+from .wsj0 import find_utterances, locate
+from .wsj0_tables import look_up_levels, read_levels, read_lists
+
+COUNTS = {"tr": 3000, "cv": 200, "tt": 200}
+
+
+def mix_corpus(
+    speech,
+    out,
+    n_spks=2,
+    rate=8000,
+    mode="min",
+    counts=None,
+    seed=1234,
+    jobs=None,
+    progress=True,
+):
+    """Make a data set in the layout of wsj0-mix from a folder of speakers.
+
+    Writes `OUT/<n>speakers/wav8k/min/{tr,cv,tt}/{mix,s1,s2,...}/NAME.wav` and
+    the lists `OUT/<n>speakers/mix_<n>_spk_{tr,cv,tt}.txt`. A split's folder
+    appears only when it is whole, and the same seed gives the same bytes.
+
+    Arguments
+    ---------
+    speech : str or Path
+        Folder of speakers, see `find_speakers`.
+    out : str or Path
+        Where `<n>speakers` will be.
+    n_spks : int
+        Speakers in each mixture, 2 or more.
+    rate : int
+        Sampling rate to write, in Hz; speech at another rate is resampled.
+    mode : str
+        `min` or `max`, see `mixing.mix_sources`.
+    counts : dict, optional
+        Number of mixtures for `tr`, `cv` and `tt`.
+    seed : int
+        Seed of all random choices.
+    jobs : int, optional
+        Processes; as many as there are cores by default.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    folder : pathlib.Path
+        `OUT/<n>speakers`.
+    made : bool
+        False where it was there, made from the same speech with the same
+        options.
+
+    Raises
+    ------
+    UserError
+        When an option or the speech is unfit, an utterance is silent, or the
+        folder exists with other content.
+    """
+    counts = {**COUNTS, **(counts or {})}
+    _check_options(n_spks, [rate], [mode], jobs, counts, seed)
+    speech = pathlib.Path(speech)
+    speakers = find_speakers(speech, n_spks, seed)
+    lists = {}
+    for number, split in enumerate(SPLITS):
+        # A seed of its own: one split's size does not change the others.
+        rng = np.random.default_rng([seed, number])
+        lists[split] = draw_mixtures(
+            speakers[split], counts[split], n_spks, rng
+        )
+    mixtures = {
+        split: {
+            mixture_name(mixture): [
+                Source(path, str(speech / path), gain) for path, gain in mixture
+            ]
+            for mixture in each
+        }
+        for split, each in lists.items()
+    }
+    target = pathlib.Path(out) / f"{n_spks}speakers"
+    texts = {
+        target / f"mix_{n_spks}_spk_{split}.txt": _format_list(each).encode()
+        for split, each in lists.items()
+    }
+    # The lists are of all rates and modes that are made one after another.
+    if any(p.exists() and p.read_bytes() != texts[p] for p in texts):
+        raise UserError(
+            f"{target} is already there, with other options or speech. Remove "
+            "it or choose another --out."
+        )
+    made = render(target, mixtures, [rate], [mode], jobs, progress)
+    for path, text in texts.items():
+        if not path.exists():
+            write_text(path, text.decode())
+    return target, made
+
+
+def mix_wsj0(
+    wsj0,
+    lists,
+    out,
+    levels=None,
+    n_spks=2,
+    rates=(8000,),
+    modes=("min",),
+    splits=tuple(SPLITS),
+    jobs=None,
+    progress=True,
+):
+    """Make wsj0-mix from WSJ0 and the official lists.
+
+    Writes `OUT/<n>speakers/wav8k/min/{tr,cv,tt}/{mix,s1,s2,...}/NAME.wav`,
+    with the names and samples of the MATLAB scripts. Killed, it goes on where
+    it stopped.
+
+    Arguments
+    ---------
+    wsj0 : str or Path
+        WSJ0 as the LDC ships it, see `wsj0.find_utterances`.
+    lists : str or Path
+        Folder of `mix_<n>_spk_{tr,cv,tt}.txt`.
+    out : str or Path
+        Where `<n>speakers` will be.
+    levels : str or Path, optional
+        Folder of published active levels, `activlev_si_tr_s.txt` and so on;
+        otherwise they are measured, see `levels.active_level`.
+    n_spks : int
+        Speakers in each mixture.
+    rates : list of int
+        Sampling rates to write, in Hz.
+    modes : list of str
+        `min` and `max`, see `mixing.mix_sources`.
+    splits : list of str
+        Of `tr`, `cv` and `tt`.
+    jobs : int, optional
+        Processes; as many as there are cores by default.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    folder : pathlib.Path
+        `OUT/<n>speakers`.
+    made : bool
+        False where all of it was there.
+
+    Raises
+    ------
+    UserError
+        When an utterance, a list or a level is missing or broken, a folder
+        is there with other content, or the disk is full.
+    """
+    _check_options(n_spks, rates, modes, jobs)
+    drawn = read_lists(lists, n_spks, splits)
+    files = locate(drawn, find_utterances(wsj0), wsj0)
+    table = look_up_levels(drawn, read_levels(levels)) if levels else {}
+    mixtures = {
+        split: {
+            mixture_name(mixture): [
+                Source(path, str(files[path]), float(gain), table.get(path))
+                for path, gain in mixture
+            ]
+            for mixture in each.mixtures
+        }
+        for split, each in drawn.items()
+    }
+    target = pathlib.Path(out) / f"{n_spks}speakers"
+    return target, render(target, mixtures, rates, modes, jobs, progress)
+
+
+def _format_list(mixtures):
+    return "".join(format_mixture(mixture) + "\n" for mixture in mixtures)
+
+
+def _check_options(n_spks, rates, modes, jobs, counts=None, seed=0):
+    if n_spks < 2:
+        raise UserError(f"n_spks is {n_spks}; a mixture needs 2 or more.")
+    for rate in rates:
+        if rate <= 0:
+            raise UserError(f"rate is {rate}; it must be above 0, as is 8000.")
+    for mode in modes:
+        if mode not in ("min", "max"):
+            raise UserError(f"mode is {mode!r}; it must be min or max.")
+    if jobs is not None and jobs < 1:
+        raise UserError(f"jobs is {jobs}; it must be 1 or more.")
+    if seed < 0:
+        raise UserError(f"seed is {seed}; it must be 0 or more.")
+    for split, count in (counts or {}).items():
+        if split not in SPLITS or count < 1:
+            raise UserError(
+                f"{split} is to have {count} mixtures; each of tr, cv and tt "
+                "needs 1 or more."
+            )

@@ -1,0 +1,113 @@
+"""The same work on many items, over all cores."""
+
+import collections
+import concurrent.futures
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+
+import tqdm
+
+from .errors import UserError
+
+
+def parallel_map(
+    function, items, unit="file", jobs=None, chunk=16, progress=True, name=None
+):
+    """Call a function on every item, in several processes.
+
+    Results come in the order of the items, and only a few of them wait to be
+    taken, so that memory stays flat. An error ends it at once.
+
+    Arguments
+    ---------
+    function : callable
+        Takes an item. It and the items have to be picklable, and what its
+        module imports costs each process that time.
+    items : sequence
+        What to call it on.
+    unit : str
+        What the progress bar counts.
+    jobs : int, optional
+        Processes; as many as there are cores by default. 1 is this process.
+    chunk : int
+        Items that a process takes at a time.
+    progress : bool
+        Whether to show a progress bar.
+    name : str, optional
+        What the progress bar says.
+
+    Yields
+    ------
+    object
+        What the function returned.
+
+    Raises
+    ------
+    UserError
+        When a process dies, most often for lack of memory.
+
+    Example
+    -------
+    >>> list(parallel_map(abs, [-1, 2], jobs=1, progress=False))
+    [1, 2]
+    """
+    jobs = min(jobs or os.cpu_count() or 1, -(-len(items) // chunk) or 1)
+    results = (
+        map(function, items)
+        if jobs == 1
+        else _in_processes(function, items, jobs, chunk)
+    )
+    with tqdm.tqdm(
+        total=len(items), desc=name, unit=unit, disable=not progress
+    ) as bar:
+        for result in results:
+            bar.update()
+            yield result
+
+
+def _in_processes(function, items, jobs, chunk):
+    pool = concurrent.futures.ProcessPoolExecutor(
+        jobs,
+        # Forking a process with threads (torch has some) can hang.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+    )
+    waiting = collections.deque()
+    try:
+        for batch in _batches(items, chunk):
+            waiting.append(pool.submit(_call_all, function, batch))
+            if len(waiting) > 3 * jobs:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise UserError(
+            "A process at work was killed, most often for lack of memory. "
+            "Free some and run the same command again."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(items, size):
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _call_all(function, batch):
+    return [function(item) for item in batch]
+
+
+def _start_worker():
+    """Only the parent answers Ctrl-C; and no worker outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)

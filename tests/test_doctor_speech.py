@@ -1,0 +1,285 @@
+"""The data doctor on folders of speakers and on WSJ0."""
+
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from examining import command, found, run
+from shorten import write_shortened, write_sphere
+
+from dpcl_dprnn import doctor_speech, doctor_wsj0
+from dpcl_dprnn.doctor_report import Kind, Problem
+from dpcl_dprnn.sphere import find_decoder
+
+# Folders of speakers
+
+
+@pytest.fixture
+def speech(tmp_path):
+    """Two speakers a split, with two utterances of 0.6 and 0.7 s each."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid", "test"):
+        for speaker in (f"{split}1", f"{split}2"):
+            folder = tmp_path / "speech" / split / speaker / "deep"
+            folder.mkdir(parents=True)
+            for number in range(2):
+                samples = rng.integers(-3000, 3000, 4800 + 800 * number)
+                path = folder / f"{speaker}-{number}.wav"
+                soundfile.write(path, samples.astype(np.int16), 8000)
+    return tmp_path / "speech"
+
+
+UTTERANCE = "train/train1/deep/train1-0.wav"
+
+
+def test_healthy_speech(speech, capsys):
+    soundfile.write(speech / "train/train1/short.wav", np.ones(3999) / 4, 8000)
+    soundfile.write(speech / "train/loose.wav", np.ones(4800) / 4, 8000)
+    (speech / "train/.hidden").mkdir()
+    status, page = command(capsys, "--data", speech)
+    assert status == 0 and page.endswith("\nOK\n")
+    line = next(line for line in page.splitlines() if " valid" in line)
+    assert line.split()[:3] == ["valid", "2", "4"]
+    assert "1 utterances under 0.5 s are passed over (short.wav)" in page
+    assert "1 files in no speaker's folder" in page
+
+
+def test_flat_speech(speech):
+    for number, speaker in enumerate(sorted(speech.glob("*/*"))):
+        speaker.rename(speech / f"p{number}")
+    for split in ("train", "valid", "test"):
+        (speech / split).rmdir()
+    assert found(speech) == set()
+    shutil.rmtree(speech / "p0")
+    assert found(speech) == {(Kind.NO_SPEAKERS, ".")}
+
+
+def speech_cut(speech):
+    path = speech / UTTERANCE
+    path.write_bytes(path.read_bytes()[:5000])
+    return {(Kind.UNREADABLE, UTTERANCE)}
+
+
+def speech_silent(speech):
+    soundfile.write(speech / UTTERANCE, np.zeros(8000), 8000)
+    return {(Kind.SILENT, UTTERANCE)}
+
+
+def speech_clipped(speech):
+    samples = np.sin(0.1 * np.arange(8000)) * 1.5
+    soundfile.write(speech / UTTERANCE, np.clip(samples, -1, 1), 8000)
+    return {(Kind.CLIPPED, UTTERANCE)}
+
+
+def speech_stereo(speech):
+    soundfile.write(speech / UTTERANCE, np.zeros((8000, 2)), 8000)
+    return {(Kind.STEREO, UTTERANCE)}
+
+
+def speech_stereo_sphere(speech):
+    write_sphere(speech / "test/test1/x.wv1", np.ones((9000, 2)))
+    return {(Kind.STEREO, "test/test1/x.wv1")}
+
+
+def speech_copy(speech):
+    shutil.copy(speech / UTTERANCE, speech / "train/train1/z.wav")
+    return {(Kind.COPY, "train/train1/z.wav")}
+
+
+def speech_copy_elsewhere(speech):
+    shutil.copy(speech / UTTERANCE, speech / "test/test2/copy.wav")
+    return {(Kind.COPY_ELSEWHERE, "test/test2/copy.wav")}
+
+
+def speech_shared_speaker(speech):
+    (speech / "test/test1").rename(speech / "test/train1")
+    return {(Kind.SHARED_SPEAKER, "speaker train1")}
+
+
+def speech_few(speech):
+    shutil.rmtree(speech / "valid/valid1")
+    return {(Kind.NO_SPEAKERS, "valid")}
+
+
+def speech_no_split(speech):
+    shutil.rmtree(speech / "valid")
+    return {(Kind.NO_SPLIT, "valid")}
+
+
+SPEECH_BY_NAME = (speech_shared_speaker, speech_few, speech_no_split)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        *(speech_cut, speech_silent, speech_clipped, speech_stereo),
+        *(speech_stereo_sphere, speech_copy, speech_copy_elsewhere),
+        *SPEECH_BY_NAME,
+    ],
+    ids=lambda plant: plant.__name__,
+)
+def test_planted_fault_in_speech_is_named(speech, capsys, monkeypatch, plant):
+    monkeypatch.chdir(speech)  # "speaker x" and splits are no paths
+    wanted = plant(speech)
+    assert found(speech) == wanted
+    status, page = command(capsys, "--data", speech)
+    assert status == 1
+    for kind, where in wanted:
+        assert kind.title in page and where in page
+    if plant in SPEECH_BY_NAME:
+        monkeypatch.setattr(doctor_speech, "SAMPLE", 0)
+        assert found(speech, quick=True) == wanted
+
+
+# WSJ0
+
+
+KEY = "11-1.1/WSJ0/SI_TR_S/40N/40NA010X"
+
+
+def tone(number, seconds=0.5):
+    """A tone of 16 kHz with a mean square of 0.02, different for each."""
+    steps = np.arange(round(seconds * 16000))
+    samples = 0.2 * np.sin(2 * np.pi * (400 + 10 * number) / 16000 * steps)
+    return np.round(samples * 32768).astype(np.int16)
+
+
+@pytest.fixture
+def wsj0(tmp_path, monkeypatch):
+    """Two utterances a folder, in the case and nesting of the discs."""
+    places = [
+        *(KEY, "11-1.1/WSJ0/SI_TR_S/01X/01XO031A"),
+        *("11-6.1/wsj0/si_dt_05/22g/22gc0105", "x/si_dt_05/420/420c020h"),
+        *("si_et_05/445/445c0206", "si_et_05/442/442c0203"),
+    ]
+    for number, place in enumerate(places):
+        path = tmp_path / "discs" / f"{place}.WV1"
+        write_sphere(path, tone(number))
+        write_sphere(path.with_suffix(".wv2"), tone(number) // 2)
+    official = {"si_tr_s": 2, "si_dt_05": 2, "si_et_05": 2}
+    monkeypatch.setattr(doctor_wsj0, "OFFICIAL", official)
+    return tmp_path / "discs"
+
+
+@pytest.fixture
+def levels(tmp_path):
+    """The table of the tones' levels: half their squared amplitude."""
+    folder = tmp_path / "levels"
+    folder.mkdir()
+    names = "40na010x 01xo031a 22gc0105 420c020h 445c0206 442c0203"
+    lines = [f"{name} 2.0e-02\n" for name in names.split()]
+    (folder / "activlev_si_tr_s.txt").write_text("".join(lines))
+    return folder
+
+
+def test_healthy_wsj0(wsj0, levels, capsys):
+    status, page = command(capsys, "--data", wsj0, "--levels", levels)
+    assert status == 0 and page.endswith("\nOK\n")
+    line = next(line for line in page.splitlines() if "si_dt_05" in line)
+    assert line.split() == "si_dt_05 2 2 2 0.0 wv1 PCM_16: 2".split()
+    assert found(wsj0, quick=True) == set()
+
+
+def test_published_counts(wsj0, monkeypatch):
+    """2 of 3 is an unfinished copy where 60 % are almost all, 2 of 30 not."""
+    monkeypatch.setattr(doctor_wsj0, "ALMOST", 0.6)
+    official = {"si_tr_s": 3, "si_dt_05": 30, "si_et_05": 2}
+    monkeypatch.setattr(doctor_wsj0, "OFFICIAL", official)
+    report = run(wsj0)
+    (problem,) = report.problems
+    assert problem == Problem(Kind.INCOMPLETE, "si_tr_s", "2 of 3 utterances")
+    assert report.notes == ["si_dt_05 has 2 of 30 utterances"]
+
+
+def wsj0_cut(wsj0):
+    path = wsj0 / f"{KEY}.WV1"
+    path.write_bytes(path.read_bytes()[:9000])
+    return {(Kind.UNREADABLE, f"{KEY}.WV1")}
+
+
+def wsj0_only_wv2(wsj0):
+    (wsj0 / f"{KEY}.WV1").unlink()
+    return {(Kind.ONLY_WV2, f"{KEY}.wv2")}
+
+
+def wsj0_wav_of_wv2(wsj0):
+    for number, place in ((0, KEY), (5, "si_et_05/442/442c0203")):
+        wrong = place == KEY
+        samples = tone(number) // (2 if wrong else 1)
+        soundfile.write(wsj0 / f"{place}.wav", samples, 16000)
+    return {(Kind.WAV_OF_WV2, f"{KEY}.wav")}
+
+
+def wsj0_wav_of_wv2_alone(wsj0):
+    (wsj0 / f"{KEY}.WV1").unlink()
+    soundfile.write(wsj0 / f"{KEY}.wav", tone(0) // 2, 16000)
+    return {(Kind.WAV_OF_WV2, f"{KEY}.wav")}
+
+
+def wsj0_level(wsj0):
+    """Only a .wav is there, and it is that of the second microphone."""
+    for suffix in (".WV1", ".wv2"):
+        (wsj0 / f"{KEY}{suffix}").unlink()
+    soundfile.write(wsj0 / f"{KEY}.wav", tone(0) // 2, 16000)
+    return {(Kind.WRONG_LEVEL, f"{KEY}.wav")}
+
+
+def wsj0_silent(wsj0):
+    write_sphere(wsj0 / f"{KEY}.WV1", np.zeros(8000))
+    return {(Kind.SILENT, f"{KEY}.WV1")}
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        *(wsj0_cut, wsj0_only_wv2, wsj0_wav_of_wv2, wsj0_wav_of_wv2_alone),
+        *(wsj0_level, wsj0_silent),
+    ],
+    ids=lambda plant: plant.__name__,
+)
+def test_planted_fault_in_wsj0_is_named(wsj0, levels, capsys, plant):
+    wanted = plant(wsj0)
+    options = {"levels": levels} if plant is wsj0_level else {}
+    assert found(wsj0, **options) == wanted
+    status, page = command(capsys, "--data", wsj0, "--levels", levels)
+    assert status == 1
+    for kind, where in wanted:
+        assert kind.title in page and where in page
+    if plant is wsj0_level:
+        measured = float(re.search(r"\((-[\d.]+) dB\)", page)[1])
+        assert measured == pytest.approx(-6.0, abs=0.3)
+
+
+def test_levels_of_good_files_are_within_the_tolerance(wsj0, levels):
+    """2.6 dB are no problem, 3.4 dB are one."""
+    for offset, count in ((2.6, 0), (3.4, 6), (-2.6, 0), (-3.4, 6)):
+        table = levels / "activlev_si_tr_s.txt"
+        level = 0.02 * 10 ** (offset / 10)
+        names = [line.split()[0] for line in table.read_text().splitlines()]
+        table.write_text("".join(f"{name} {level}\n" for name in names))
+        assert len(run(wsj0, levels).problems) == count
+
+
+def test_no_decoder(wsj0, monkeypatch, tmp_path):
+    """Without a program, each compressed file is named; with one, none."""
+    write_shortened(wsj0 / f"{KEY}.WV1", tone(0))
+    if find_decoder() is not None:
+        assert found(wsj0) == set()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    assert found(wsj0) == {(Kind.NO_DECODER, f"{KEY}.WV1")}
+    assert found(wsj0, quick=True) == {(Kind.NO_DECODER, f"{KEY}.WV1")}
+    (fact,) = [line for line in run(wsj0).facts if "si_tr_s" in line]
+    assert "wv1 SHORTEN: 1" in fact
+
+
+def test_cut_compressed_file(wsj0):
+    if find_decoder() is None:
+        pytest.skip("no decoder of shorten: pip install imageio-ffmpeg")
+    path = wsj0 / f"{KEY}.WV1"
+    write_shortened(path, tone(0))
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert found(wsj0) == {(Kind.UNREADABLE, f"{KEY}.WV1")}

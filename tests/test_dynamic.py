@@ -1,0 +1,484 @@
+"""Mixtures on the fly keep the rule of wsj0-mix, and repeat to the bit."""
+
+import collections
+import itertools
+import types
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from dpcl_dprnn.dynamic import DynamicMixtures, Mixer
+from dpcl_dprnn.levels import active_level
+from dpcl_dprnn.speech_store import open_store
+from dpcl_dprnn.training import EarlyStopping
+
+RATE = 8000
+
+
+class Sounds:
+    """A store of signals in memory, `name: samples`."""
+
+    def __init__(self, **signals):
+        self.names = [f"{name}.wav" for name in signals]
+        self.signals = [np.float32(signal) for signal in signals.values()]
+        self.lengths = np.array([len(signal) for signal in self.signals])
+        self.levels = np.array([np.mean(s**2) or 1.0 for s in self.signals])
+
+    def __len__(self):
+        return len(self.names)
+
+    def read(self, index, start=0, length=None):
+        end = None if length is None else start + length
+        return self.signals[index][start:end].copy()
+
+
+def hiss(seed, length):
+    """Noise of a loudness of its own, with a pause."""
+    rng = np.random.default_rng(seed)
+    samples = 0.01 * (1 + seed % 5) * rng.standard_normal(length)
+    samples[length // 4 : length // 3] = 0
+    return samples
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """Four speakers with two utterances each, as training has them."""
+    folder = tmp_path_factory.mktemp("speech")
+    names = [f"u{number}.wav" for number in range(8)]
+    for number, name in enumerate(names):
+        samples = hiss(number, 4000 + 300 * number)
+        soundfile.write(folder / name, samples, RATE, subtype="FLOAT")
+    return open_store(
+        folder, names, RATE, folder / "store", jobs=1, progress=False
+    )
+
+
+GROUPS = [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def mixtures(speech, count=12, epoch=1, seed=(1, 0), groups=None, **options):
+    """A set of mixtures of one epoch."""
+    return DynamicMixtures(
+        Mixer(speech, **options),
+        groups or GROUPS,
+        count,
+        seed,
+        types.SimpleNamespace(current=epoch),
+    )
+
+
+def contents(items):
+    """`{id: the bytes}`, none twice."""
+    items = list(items)
+    found = {
+        item["id"]: (
+            item["mixture"].numpy().tobytes(),
+            item["sources"].numpy().tobytes(),
+        )
+        for item in items
+    }
+    assert len(found) == len(items)
+    return found
+
+
+def parts_of(name):
+    """The utterances and gains that an ID tells."""
+    _, *parts = name.split("_")
+    return parts[::2], [float(gain) for gain in parts[1::2]]
+
+
+# An item is a function of seed, epoch and index
+
+
+ALL_OPTIONS = {
+    "num_spks": 3,
+    "speakers": (2, 3),
+    "crop": 2000,
+    "speeds": (90, 100, 110),
+    "overlap": (0.5, 1.0),
+    "snr_db": (0.0, 10.0),
+}
+
+
+@pytest.fixture
+def everything(speech):
+    """All options at once, with noise and rooms."""
+    return {**ALL_OPTIONS, "noise": speech, "rooms": speech}
+
+
+def test_items_repeat_in_any_order(speech, everything):
+    dataset = mixtures(speech, **everything)
+    forwards = contents(dataset[n] for n in range(12))
+    backwards = contents(dataset[n] for n in reversed(range(12)))
+    again = contents(mixtures(speech, **everything))
+    assert len(forwards) == 12 and forwards == backwards == again
+
+
+@pytest.mark.parametrize(
+    "change", [{"epoch": 2}, {"seed": (2, 0)}, {"seed": (1, 1)}], ids=str
+)
+def test_epoch_and_seed_make_other_items(change, speech, everything):
+    one = contents(mixtures(speech, **everything))
+    other = contents(mixtures(speech, **everything, **change))
+    assert len({mixture for mixture, _ in one.values()}) == 12
+    assert not set(one.values()) & set(other.values())
+
+
+def test_without_an_epoch_counter_all_epochs_are_one(speech):
+    dataset = DynamicMixtures(Mixer(speech), GROUPS, 5, [1])
+    assert contents(dataset) == contents(dataset)
+    assert {name.split("-")[0] for name in contents(dataset)} == {"0"}
+
+
+def test_length_and_index(speech):
+    dataset = mixtures(speech, count=3)
+    assert len(dataset) == len(list(dataset)) == 3
+    for index in (-1, 3):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
+@pytest.mark.parametrize(
+    "workers, context, persistent",
+    [
+        (0, None, False),
+        (1, None, False),
+        (4, None, False),
+        (2, None, True),
+        (1, "spawn", True),
+    ],
+)
+def test_workers_make_the_same_items(
+    workers, context, persistent, speech, everything
+):
+    """Those that live for two epochs hear of the second one."""
+    counter = EarlyStopping(2, 9, 0, "min")
+    dataset = DynamicMixtures(
+        Mixer(speech, **everything), GROUPS, 12, (1, 0), counter
+    )
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context=context,
+        persistent_workers=persistent,
+    )
+    for epoch in counter:
+        wanted = contents(mixtures(speech, epoch=epoch, **everything))
+        assert contents(loader) == wanted
+    assert epoch == 2
+
+
+@pytest.mark.parametrize("count", [12, 13])
+def test_ranks_share_the_items(count, speech, everything):
+    dataset = mixtures(speech, count, **everything)
+    shares = [
+        DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=DistributedSampler(
+                dataset, num_replicas=2, rank=rank, drop_last=True
+            ),
+        )
+        for rank in range(2)
+    ]
+    seen = contents(item for share in shares for item in share)
+    whole = contents(dataset)
+    assert seen.items() <= whole.items() and len(seen) == 12
+
+
+def test_ids_can_be_names_of_files(tmp_path):
+    """Separated voices are written under them."""
+    signals = {f"{letter}{100 * 'ü'}": np.ones(9) for letter in "abcde"}
+    dataset = mixtures(
+        Sounds(**signals),
+        groups=[[n] for n in range(5)],
+        num_spks=5,
+        speakers=(5,),
+    )
+    names = [item["id"] for item in dataset]
+    assert len(set(names)) == len(dataset)
+    for name in names:
+        (tmp_path / f"{name}_kmeans_s5.wav").write_text("")
+        assert sorted(part[:3] for part in name.split("_")[1::2]) == [
+            f"{letter}üü" for letter in "abcde"
+        ]
+
+
+# The mixture
+
+
+def find(source, utterance):
+    """Where a source is in its utterance, and how much louder there."""
+    start = np.correlate(utterance, source, "valid").argmax()
+    piece = utterance[start : start + len(source)]
+    scale = source @ piece / (piece @ piece)
+    np.testing.assert_allclose(source, scale * piece, atol=2e-6)
+    return start, scale
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("crop", [None, 1500])
+def test_rule_of_the_mixture(count, crop, speech):
+    """Pieces of utterances, at the gains over the active levels."""
+    options = {"num_spks": count, "speakers": (count,), "crop": crop}
+    for item in mixtures(speech, **options):
+        mixture, sources = item["mixture"].numpy(), item["sources"].numpy()
+        names, gains = parts_of(item["id"])
+        assert mixture.dtype == sources.dtype == np.float32
+        assert sources.shape == (*mixture.shape, count)
+        np.testing.assert_allclose(sources.sum(axis=1), mixture, atol=1e-6)
+        peak = max(np.abs(mixture).max(), np.abs(sources).max())
+        assert peak == pytest.approx(0.9, abs=1e-6)
+        numbers = [speech.names.index(f"{name}.wav") for name in names]
+        assert len({number // 2 for number in numbers}) == count  # speakers
+        utterances = [speech.read(number) for number in numbers]
+        assert len(mixture) == (crop or min(map(len, utterances)))
+        assert gains == [gains[0], -gains[0], 0][:count]
+        assert 0 <= gains[0] <= 2.5
+        scales = []
+        for source, utterance, gain in zip(
+            sources.T, utterances, gains, strict=True
+        ):
+            _, scale = find(source, utterance)
+            level = active_level(utterance, RATE)
+            scales.append(scale * level**0.5 / 10 ** (gain / 20))
+        assert scales == pytest.approx([scales[0]] * count, rel=1e-4)
+
+
+def test_draws_are_spread():
+    """Each speaker, utterance, place and gain, whatever there is of it."""
+    rng = np.random.default_rng(0)
+    speech = Sounds(**{f"u{n}": rng.standard_normal(12) for n in range(104)})
+    groups = [list(range(100)), [100], [101], [102], [103]]
+    uses, starts, gains = collections.Counter(), collections.Counter(), []
+    for item in mixtures(speech, 1000, groups=groups, crop=10):
+        names, (gain, _) = parts_of(item["id"])
+        numbers = [int(name[1:]) for name in names]
+        uses.update(numbers)
+        gains.append(gain)
+        for number, source in zip(numbers, item["sources"].T, strict=True):
+            starts[int(find(source.numpy(), speech.signals[number])[0])] += 1
+    # Each of five speakers has two fifths of the mixtures, although the first
+    # has a hundred utterances.
+    assert len(uses) > 95
+    for number in range(100, 104):
+        assert abs(uses.pop(number) - 400) < 4 * 400**0.5
+    assert max(uses.values()) < 20
+    assert set(starts) == {0, 1, 2}
+    assert all(abs(count - 667) < 4 * 667**0.5 for count in starts.values())
+    assert 0 <= min(gains) < 0.1 and 2.4 < max(gains) <= 2.5
+    assert np.mean(gains) == pytest.approx(1.25, abs=0.1)
+
+
+def test_gain_db(speech):
+    gains = [
+        parts_of(item["id"])[1][0] for item in mixtures(speech, 40, gain_db=20)
+    ]
+    assert max(gains) > 15
+    for item in mixtures(speech, 3, gain_db=0):
+        assert parts_of(item["id"])[1] == [0, 0]
+
+
+def noises(*lengths):
+    """A speaker each, with no sample of zero."""
+    rng = np.random.default_rng(0)
+    signals = {
+        f"u{n}": rng.uniform(1, 2, size) for n, size in enumerate(lengths)
+    }
+    return Sounds(**signals), [[n] for n in range(len(lengths))]
+
+
+def spans(item):
+    """Where each source begins and ends."""
+    rows = [source.nonzero().flatten() for source in item["sources"].T]
+    return [(int(row[0]), int(row[-1]) + 1) for row in rows]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("crop", [None, 3000, 2000])
+def test_overlap(count, overlap, crop):
+    """One begins when the one before has said all but that part."""
+    speech, groups = noises(1200, 1000, 1100)
+    options = {"num_spks": count, "speakers": (count,), "crop": crop}
+    for item in mixtures(
+        speech, 4, groups=groups, overlap=(overlap, overlap), **options
+    ):
+        names, _ = parts_of(item["id"])
+        duration = min(speech.lengths[int(name[1:])] for name in names)
+        room = (crop or 10**6) / (1 + (count - 1) * (1 - overlap))
+        duration = min(duration, int(room))
+        shift = int((1 - overlap) * duration)
+        wanted = [(k * shift, k * shift + duration) for k in range(count)]
+        assert spans(item) == wanted
+        assert len(item["mixture"]) == wanted[-1][1]
+
+
+def test_range_of_overlaps():
+    speech, groups = noises(1200, 1000, 1100, 1300, 1400)
+    options = {"num_spks": 5, "speakers": (5,), "crop": 997}
+    ratios = []
+    for item in mixtures(
+        speech, 300, groups=groups, overlap=(0.2, 0.9), **options
+    ):
+        (_, end), (second, _), *_ = spans(item)
+        ratios.append((end - second) / end)
+        assert 985 < len(item["mixture"]) <= 997
+    assert 0.2 <= min(ratios) < 0.21 and 0.88 < max(ratios) < 0.91
+
+
+def test_random_number_of_speakers(speech):
+    dataset = mixtures(speech, 200, num_spks=4, speakers=(2, 3), crop=100)
+    counts = collections.Counter()
+    for item in dataset:
+        assert item["sources"].shape == (100, 4)
+        count = len(parts_of(item["id"])[0])
+        audible = item["sources"].any(dim=0).tolist()
+        assert not any(audible[count:])
+        counts[count] += 1
+    assert set(counts) == {2, 3}
+    assert abs(counts[2] - 100) < 4 * 50**0.5
+
+
+def tone(frequency, length):
+    return np.sin(2 * np.pi * frequency / RATE * np.arange(length))
+
+
+def peak_frequency(samples):
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), RATE))
+    return spectrum.argmax()
+
+
+@pytest.mark.parametrize("crop", [None, 1800])
+def test_speeds(crop):
+    """A tone of 400 Hz at 80 % has 320 Hz and lasts 1 / 0.8 as long."""
+    tones = {"u0": tone(400, 2400), "u1": tone(1000, 2000)}
+    speech, groups = Sounds(**tones), [[0], [1]]
+    seen = set()
+    for item in mixtures(
+        speech, 40, groups=groups, speeds=(50, 80, 125), crop=crop
+    ):
+        lengths, drawn = [], []
+        names, _ = parts_of(item["id"])
+        for name, source in zip(names, item["sources"].T, strict=True):
+            frequency = {"u0": 400, "u1": 1000}[name]
+            ratio = peak_frequency(source.numpy()) / frequency
+            (speed,) = [s for s in (50, 80, 125) if abs(s - 100 * ratio) < 1.5]
+            lengths.append(-(-len(tones[name]) * 100 // speed))
+            drawn.append(speed)
+        assert len(item["mixture"]) == min(*lengths, crop or 10**6)
+        seen.add(tuple(drawn))
+    assert seen == set(itertools.product((50, 80, 125), repeat=2))
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_noise(length, speech):
+    """A piece of it, or all of it again and again, at its power ratio."""
+    noise = Sounds(hiss=np.random.default_rng(9).standard_normal(length))
+    (whole,) = noise.signals
+    starts = set()
+    for item in mixtures(speech, noise=noise, snr_db=(5, 5), crop=1000):
+        sources = item["sources"].numpy().astype(np.float64)
+        clean = sources.sum(axis=1)
+        added = item["mixture"].numpy() - clean
+        ratio = 10 * np.log10((clean @ clean) / (added @ added))
+        assert ratio == pytest.approx(5, abs=1e-3)
+        peak = max(np.abs(item["mixture"]).max(), np.abs(sources).max())
+        assert peak == pytest.approx(0.9, abs=1e-6)
+        if length == 300:
+            assert find(added[:300], whole)[0] == 0
+            np.testing.assert_allclose(added[300:], added[:-300], atol=1e-6)
+        else:
+            starts.add(find(added, whole)[0])
+    assert length == 300 or len(starts) > 6
+
+
+def test_range_of_noise(speech):
+    noise = Sounds(a=hiss(1, 9000) + 0.1, b=0.01 * np.ones(900))
+    ratios = []
+    for item in mixtures(speech, 80, noise=noise, snr_db=(-5, 10), crop=500):
+        clean = item["sources"].sum(dim=1)
+        ratio = clean.norm() / (item["mixture"] - clean).norm()
+        ratios.append(20 * float(ratio.log10()))
+    assert -5.01 < min(ratios) < -3 and 8 < max(ratios) < 10.01
+    assert np.mean(ratios) == pytest.approx(2.5, abs=2)
+
+
+@pytest.mark.parametrize("delay", [0, 37])
+def test_response_without_echoes_changes_nothing(delay, speech):
+    """However late and loud it is."""
+    rooms = Sounds(room=[0] * delay + [-0.3])
+    for dry, wet in zip(
+        mixtures(speech, 4, crop=1000),
+        mixtures(speech, 4, crop=1000, rooms=rooms),
+        strict=True,
+    ):
+        assert wet["id"] == dry["id"]
+        torch.testing.assert_close(
+            wet["sources"], -dry["sources"], atol=1e-5, rtol=0
+        )
+        assert torch.allclose(wet["mixture"], -dry["mixture"], atol=1e-5)
+
+
+def test_rooms(speech):
+    """Convolution, aligned to the direct sound, with the energy kept."""
+    response = np.array([0.1, 0.0, 1.0, 0.5, 0.0, -0.3])
+    rooms = Sounds(room=response)
+    for dry, wet in zip(
+        mixtures(speech, 4, crop=1000),
+        mixtures(speech, 4, crop=1000, rooms=rooms),
+        strict=True,
+    ):
+        factors = []
+        for before, after in zip(
+            dry["sources"].T.double(), wet["sources"].T.double(), strict=True
+        ):
+            wanted = np.convolve(before, response)[2:1002]
+            wanted *= float(before.norm()) / np.linalg.norm(wanted)
+            factors.append(float(after.numpy() @ wanted / (wanted @ wanted)))
+            np.testing.assert_allclose(after, factors[-1] * wanted, atol=1e-5)
+        assert factors[0] == pytest.approx(factors[1], rel=1e-4)
+        torch.testing.assert_close(wet["sources"].sum(dim=1), wet["mixture"])
+
+
+def test_every_source_has_a_room_of_its_own(speech):
+    rooms = Sounds(plus=[1.0], minus=[-1.0])
+    signs = set()
+    for item in mixtures(speech, 30, crop=1000, rooms=rooms):
+        names, _ = parts_of(item["id"])
+        utterances = [speech.read(int(name[1:])) for name in names]
+        # Which of the two signs is found in the utterance.
+        correlations = [
+            np.correlate(utterance, source.numpy(), "valid")
+            for utterance, source in zip(
+                utterances, item["sources"].T, strict=True
+            )
+        ]
+        signs.add(tuple(c.max() > -c.min() for c in correlations))
+    assert len(signs) == 4
+
+
+@pytest.mark.parametrize("silent", ["speech", "noise", "rooms"])
+def test_silence_is_finite(silent):
+    """A long pause, a noise that is off, a response of nothing."""
+    speech, groups = noises(500, 500)
+    quiet = Sounds(a=np.zeros(500), b=np.zeros(500))
+    stores = {"noise": speech, "rooms": speech, silent: quiet}
+    dataset = mixtures(stores.pop("speech", speech), groups=groups, **stores)
+    for item in dataset:
+        assert item["mixture"].isfinite().all()
+        assert item["sources"].isfinite().all()
+        heard = item["mixture"].any(), item["sources"].any()
+        assert heard == ((True, True) if silent == "noise" else (False, False))
+
+
+def test_one_silent_speaker_leaves_the_other():
+    speech = Sounds(u0=np.ones(200), u1=np.zeros(200))
+    for item in mixtures(speech, 4, groups=[[0], [1]]):
+        torch.testing.assert_close(item["mixture"], torch.full((200,), 0.9))

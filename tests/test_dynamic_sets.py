@@ -1,0 +1,285 @@
+"""A folder of speakers becomes the sets of training, or an error that helps."""
+
+import types
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dpcl_dprnn.dynamic_sets import make_dynamic_sets, read_settings
+from dpcl_dprnn.errors import UserError
+
+RATE = 8000
+SETTINGS = {
+    "train": 30,
+    "valid": 10,
+    "test": 12,
+    "speakers": 2,
+    "speeds": [100],
+    "gain_db": 2.5,
+    "overlap": 1.0,
+    "noise_folder": "",
+    "snr_db": [0.0, 20.0],
+    "room_folder": "",
+}
+
+
+def write_speech(folder, speakers, rate=RATE):
+    """An utterance each; `{its name: samples}`, all of other lengths."""
+    lengths = {}
+    for number, speaker in enumerate(speakers):
+        length = rate * 6 // 10 + 50 * number
+        rng = np.random.default_rng(number)
+        path = folder / speaker / f"{speaker}.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, 0.1 * rng.standard_normal(length), rate)
+        lengths[speaker] = length * RATE // rate
+    return lengths
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flat")
+    return folder, write_speech(folder, "abcdefghij")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("split")
+    parts = {"train-clean-100": "abcd", "dev-clean": "ef", "test-clean": "gh"}
+    lengths = {}
+    for name, speakers in parts.items():
+        lengths |= write_speech(folder / name, speakers)
+    return folder, lengths
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make the sets, with changes to the settings."""
+
+    def make(folder, settings=None, **options):
+        arguments = {
+            "num_spks": 2,
+            "sample_rate": RATE,
+            "training_crop": 0.25,
+            "seed": 1,
+            "epoch_counter": types.SimpleNamespace(current=1),
+            **options,
+        }
+        settings = {**SETTINGS, **(settings or {})}
+        return make_dynamic_sets(
+            folder, tmp_path / "cache", settings, **arguments
+        )
+
+    return make
+
+
+def talkers(dataset):
+    """Who speaks in each mixture."""
+    return [item["id"].split("_")[1::2] for item in dataset]
+
+
+def contents(dataset):
+    return [(item["id"], item["mixture"].numpy().tobytes()) for item in dataset]
+
+
+@pytest.mark.parametrize("kind", ["flat", "split"])
+def test_splits_share_no_speaker(kind, make, request):
+    folder, lengths = request.getfixturevalue(kind)
+    sets = make(folder)
+    heard = {
+        name: {talker for pair in talkers(dataset) for talker in pair}
+        for name, dataset in sets.items()
+    }
+    assert {name: len(dataset) for name, dataset in sets.items()} == {
+        "train": 30,
+        "valid": 10,
+        "test": 12,
+    }
+    assert set().union(*heard.values()) == set(lengths)
+    assert sum(map(len, heard.values())) == len(lengths)
+    assert len(heard["valid"]) == len(heard["test"]) == 2
+    if kind == "split":
+        assert heard["train"] == set("abcd") and heard["test"] == set("gh")
+
+
+def test_training_is_cropped_and_new_in_every_epoch(flat, make):
+    counter = types.SimpleNamespace(current=1)
+    dataset = make(flat[0], epoch_counter=counter)["train"]
+    first = contents(dataset)
+    assert contents(dataset) == first
+    assert {len(item["mixture"]) for item in dataset} == {RATE // 4}
+    counter.current = 2
+    second = contents(dataset)
+    assert not {m for _, m in first} & {m for _, m in second}
+
+
+@pytest.mark.parametrize("name", ["valid", "test"])
+def test_held_out_mixtures_are_whole_and_fixed(name, flat, make):
+    """As fast as they were spoken, in whichever epoch."""
+    folder, lengths = flat
+    counter = types.SimpleNamespace(current=1)
+    sets = make(folder, {"speeds": [50]}, epoch_counter=counter)
+    first = contents(sets[name])
+    counter.current = 2
+    assert contents(sets[name]) == first
+    for item, pair in zip(sets[name], talkers(sets[name]), strict=True):
+        assert len(item["mixture"]) == min(lengths[talker] for talker in pair)
+    # At half speed the piece is half as much of the speech.
+    spectra = {
+        which: np.abs(np.fft.rfft(sets[which][0]["mixture"].numpy()))
+        for which in (name, "train")
+    }
+    upper = {
+        which: np.sum(s[len(s) // 2 :] ** 2) / np.sum(s**2)
+        for which, s in spectra.items()
+    }
+    assert upper[name] > 0.4 and upper["train"] < 0.05
+
+
+def test_training_and_held_out_mixtures_are_unlike(flat, make):
+    """Even where speakers are shared, the seeds are not."""
+    sets = make(flat[0], {"train": 5, "valid": 5, "test": 5})
+    first = [[item["id"].split("_")[2] for item in sets[n]] for n in sets]
+    gains = [gain for each in first for gain in each]
+    assert len(set(gains)) == 15
+
+
+def test_seed(flat, make):
+    one, same, other = (make(flat[0], seed=seed) for seed in (1, 1, 2))
+    for name in one:
+        assert contents(one[name]) == contents(same[name])
+        assert contents(one[name]) != contents(other[name])
+    divisions = [set(talkers(sets["valid"])[0]) for sets in (one, same, other)]
+    assert divisions[0] == divisions[1] != divisions[2]
+
+
+def test_training_only(flat, split, make):
+    """A flat folder is all for training; of another only that split is."""
+    for (folder, _), wanted in ((flat, "abcdefghij"), (split, "abcd")):
+        sets = make(folder, {"train": 60}, training_only=True)
+        assert list(sets) == ["train"]
+        heard = {talker for pair in talkers(sets["train"]) for talker in pair}
+        assert heard == set(wanted)
+
+
+def test_speech_at_another_rate(tmp_path, make):
+    lengths = write_speech(tmp_path / "speech", "abcdef", rate=16000)
+    dataset = make(tmp_path / "speech")["test"]
+    (pair, *_), item = talkers(dataset), dataset[0]
+    assert len(item["mixture"]) == min(lengths[talker] for talker in pair)
+
+
+def test_two_or_three_speakers(flat, make):
+    sets = make(flat[0], {"speakers": [2, 3]}, num_spks=3)
+    for dataset in sets.values():
+        assert {len(group) for group in talkers(dataset)} == {2, 3}
+        assert {item["sources"].shape[1] for item in dataset} == {3}
+
+
+def test_overlap_and_gain(flat, make):
+    sets = make(flat[0], {"overlap": 0.5, "gain_db": 0})
+    for dataset in sets.values():
+        item = dataset[0]
+        assert item["id"].endswith("0.0000")
+        first, second = (s.nonzero().flatten() for s in item["sources"].T)
+        shift, duration = int(second[0]), int(first[-1]) + 1
+        assert abs(shift - duration / 2) <= 2
+
+
+def test_stereo_noise_takes_the_first_channel(flat, tmp_path, make):
+    """The second one is a tone, which would be heard."""
+    time = np.arange(3 * RATE) / RATE
+    channels = [np.sin(2 * np.pi * hertz * time) for hertz in (1000, 3000)]
+    (tmp_path / "noise" / "deep").mkdir(parents=True)
+    path = tmp_path / "noise" / "deep" / "a b.wav"
+    soundfile.write(path, 0.5 * np.stack(channels, axis=1), RATE)
+    settings = {"noise_folder": str(tmp_path / "noise"), "snr_db": 10}
+    for dataset in make(flat[0], settings).values():
+        item = dataset[0]
+        clean = item["sources"].sum(dim=1)
+        noise = item["mixture"] - clean
+        ratio = 20 * float((clean.norm() / noise.norm()).log10())
+        assert ratio == pytest.approx(10, abs=1e-3)
+        spectrum = torch.fft.rfft(noise, n=RATE).abs()
+        assert int(spectrum.argmax()) == 1000
+        assert spectrum[2900:3100].max() < 0.01 * spectrum.max()
+
+
+def test_rooms_are_heard_in_all_splits(flat, tmp_path, make):
+    response = np.zeros(500)
+    response[[20, 420]] = 0.9, 0.9  # an echo after 400 samples
+    (tmp_path / "rooms").mkdir()
+    soundfile.write(tmp_path / "rooms" / "hall.flac", response, RATE)
+    settings = {"room_folder": str(tmp_path / "rooms")}
+    for dataset in make(flat[0], settings).values():
+        source = dataset[0]["sources"][:, 0].numpy().astype(np.float64)
+        echo = source[400:] @ source[:-400] / (source @ source)
+        assert echo > 0.3  # 0.5 without the ends
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(("train", value) for value in (0, -1, 2.5, "x", [3], None, True)),
+        *(("valid", value) for value in (0, [])),
+        ("test", "ten"),
+        *(("speakers", value) for value in (0, 3, [2, 3], [], "2", 1.5)),
+        *(("speeds", value) for value in (49, [100, 201], [0.9], [], "all")),
+        *(("gain_db", value) for value in (-1, [2.5, 5], float("nan"), None)),
+        *(("overlap", value) for value in (1.1, -0.1, [0.8, 0.2], [0, 0.5, 1])),
+        *(("snr_db", value) for value in ([20, 0], "loud", [0, 101], [])),
+    ],
+)
+def test_unfit_setting_is_named(name, value):
+    with pytest.raises(UserError) as caught:
+        read_settings({**SETTINGS, name: value}, 2)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"dynamic_mixing.{name} is {value!r}; it needs ")
+
+
+@pytest.mark.parametrize("settings", [5, None, "train: 5", [1]])
+def test_settings_that_are_none(settings):
+    with pytest.raises(UserError, match="dynamic_mixing is "):
+        read_settings(settings, 2)
+
+
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_missing_setting_is_named(name):
+    """Of hparams that someone has written."""
+    settings = {key: SETTINGS[key] for key in SETTINGS if key != name}
+    with pytest.raises(UserError, match=f"dynamic_mixing has no {name}"):
+        read_settings(settings, 2)
+
+
+def test_settings_that_fit():
+    changes = {"speakers": [1, 2], "overlap": [0, 1], "snr_db": -5, "train": 1}
+    read = read_settings({**SETTINGS, **changes}, 2)
+    assert read["speakers"] == (1, 2) and read["overlap"] == (0, 1)
+    assert read["snr_db"] == (-5, -5) and read["train"] == (1,)
+
+
+@pytest.mark.parametrize("name", ["noise_folder", "room_folder"])
+def test_unfit_sounds_are_named(name, flat, tmp_path, make):
+    folder = tmp_path / "sounds"
+    with pytest.raises(UserError, match=f"{name}: .*sounds is not a folder"):
+        make(flat[0], {name: str(folder)})
+    folder.mkdir()
+    (folder / "readme.txt").write_text("no sound")
+    with pytest.raises(UserError, match=f"{name}: .*sounds has no WAV"):
+        make(flat[0], {name: str(folder)})
+    (folder / "broken.wav").write_bytes(b"garbage" * 100)
+    with pytest.raises(UserError, match="broken.wav"):
+        make(flat[0], {name: str(folder)})
+
+
+def test_too_few_speakers(flat, make):
+    settings = {"speakers": [2, 4]}
+    with pytest.raises(UserError, match="2 for train, .* 4 need 4"):
+        make(flat[0], settings, num_spks=4)
+    sets = make(flat[0], settings, num_spks=4, training_only=True)
+    assert len(sets["train"]) == 30

@@ -1,0 +1,350 @@
+"""wsj0-mix is made to the digit and to the bit, and nothing else is."""
+
+import itertools
+
+import numpy as np
+import pytest
+import soundfile
+import wsj0_tree
+from shorten import write_shortened, write_sphere
+
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.mixture_sets import mix_corpus, mix_wsj0
+from dpcl_dprnn.sphere import find_decoder
+
+COMBINATIONS = tuple(itertools.product((8000, 16000), ("min", "max")))
+N_SPKS = (2, 3)
+
+
+def mix(base, out, n_spks=2, **options):
+    options = {"jobs": 1, "progress": False, **options}
+    wsj0, lists = base / "discs", base / "lists"
+    return mix_wsj0(wsj0, lists, out, n_spks=n_spks, **options)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """WSJ0 and its lists, below a folder with spaces and umlauts."""
+    base = tmp_path_factory.mktemp("mes données, größer")
+    wsj0_tree.make_wsj0(base / "discs")
+    for n_spks in N_SPKS:
+        lists = wsj0_tree.LISTS[n_spks]
+        wsj0_tree.write_lists(base / "lists", lists, n_spks)
+    return base
+
+
+@pytest.fixture
+def copy(base, tmp_path):
+    """One to spoil."""
+    wsj0_tree.make_wsj0(tmp_path / "discs")
+    wsj0_tree.write_lists(tmp_path / "lists", wsj0_tree.LISTS[2])
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def made(base):
+    """All rates and modes, with 2 and with 3 speakers."""
+    for n_spks in N_SPKS:
+        folder, made = mix(
+            *(base, base / "out", n_spks),
+            rates=[8000, 16000],
+            modes=["min", "max"],
+        )
+        assert made and folder == base / "out" / f"{n_spks}speakers"
+    return base / "out"
+
+
+def measure(stems):
+    """Active levels in loops; of the whole utterances, at 8 kHz."""
+    speech = {stem: wsj0_tree.speech_of(stem) for stem in stems}
+    return {
+        stem: wsj0_tree.loop_level(wsj0_tree.at_8k(samples))
+        for stem, samples in speech.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def levels():
+    return measure(wsj0_tree.utterances())
+
+
+def files_of(place, line):
+    """Where a line's mixture and sources are."""
+    count = len(wsj0_tree.entries(line))
+    kinds = ["mix"] + [f"s{n}" for n in range(1, count + 1)]
+    name = wsj0_tree.name_of(line)
+    return [place / kind / f"{name}.wav" for kind in kinds]
+
+
+def read_int16(path, rate):
+    samples, file_rate = soundfile.read(path, dtype="int16")
+    info = soundfile.info(path)
+    assert (file_rate, info.format, info.subtype) == (rate, "WAV", "PCM_16")
+    return samples.astype(int)
+
+
+def check_rule(folder, lists, rate, mode, levels):
+    """Every sample, and the sum; and that the files are exactly these."""
+    for split, text in lists.items():
+        place = folder / f"wav{rate // 1000}k" / mode / split
+        wanted = {place / "mixtures.json"}
+        for line in text.splitlines():
+            paths = files_of(place, line)
+            wanted |= set(paths)
+            signals = np.array([read_int16(path, rate) for path in paths])
+            rule = wsj0_tree.plain_rule(line, levels, rate, mode)
+            assert signals.shape == rule.shape
+            np.testing.assert_allclose(signals, rule, rtol=0, atol=1)
+            # Half a step at most for each file that was rounded.
+            rest = np.abs(signals[0] - signals[1:].sum(axis=0)).max()
+            assert rest <= len(paths) / 2
+            assert np.abs(signals).max() == 29491  # 0.9 of full scale
+        found = {path for path in place.rglob("*") if path.is_file()}
+        assert found == wanted
+
+
+@pytest.mark.parametrize("rate, mode", COMBINATIONS)
+@pytest.mark.parametrize("n_spks", N_SPKS)
+def test_every_sample_keeps_the_rule(made, levels, n_spks, rate, mode):
+    lists = wsj0_tree.LISTS[n_spks]
+    check_rule(made / f"{n_spks}speakers", lists, rate, mode, levels)
+
+
+def test_nothing_else_is_made(made):
+    """No hidden file, and no folder but those of the layout."""
+    parts = {path.relative_to(made).parts for path in made.rglob("*")}
+    kinds = {"mix", "s1", "s2", "s3", "mixtures.json"}
+    levels = ({"2speakers", "3speakers"}, {"wav8k", "wav16k"})
+    levels += ({"min", "max"}, {"tr", "cv", "tt"}, kinds)
+    for depth, names in enumerate(levels):
+        assert {p[depth] for p in parts if len(p) > depth} == names
+
+
+def test_names_are_as_in_the_list(made):
+    place = made / "2speakers/wav8k/min/tr/s2"
+    assert sorted(path.name for path in place.iterdir()) == [
+        "01fa010j_6.9829e-05_40gc020a_-6.9829e-05.wav",
+        "01xo031a_0.17306_01io030g_-0.17306.wav",
+        "40na010x_1.9857_01xo031a_-1.9857.wav",
+    ]
+    (path,) = (made / "3speakers/wav16k/max/cv/mix").iterdir()
+    name = "01to030v_0.93544_01ca010e_-0.93544_20pa010u_0.wav"
+    assert path.name == name
+
+
+@pytest.mark.skipif(not find_decoder(), reason="no program decodes shorten")
+def test_tree_has_a_compressed_file(base):
+    """Else the tests above would not read one."""
+    files = [p for p in (base / "discs").rglob("*") if p.is_file()]
+    assert sum(b"ajkg" in path.read_bytes() for path in files) == 1
+
+
+@pytest.mark.parametrize("rate, mode", [(8000, "min"), (16000, "max")])
+def test_published_levels_take_the_place(base, tmp_path, rate, mode):
+    """Levels that no speech has, each other than its neighbours."""
+    stems = wsj0_tree.utterances(wsj0_tree.LISTS[2].values())
+    levels = {stem: 10.0 ** (n % 5 - 6) for n, stem in enumerate(stems)}
+    table = "".join(f"{stem} {level:.6e}\n" for stem, level in levels.items())
+    (tmp_path / "activlev_si_tr_s.txt").write_text(table)
+    options = {"levels": tmp_path, "rates": [rate], "modes": [mode]}
+    folder, _ = mix(base, tmp_path / "out", **options)
+    check_rule(folder, wsj0_tree.LISTS[2], rate, mode, levels)
+
+
+def test_same_bytes_from_any_number_of_processes(base, tmp_path):
+    """With more mixtures than a process takes at a time."""
+    paths = list(wsj0_tree.utterances().values())[:7]
+    pairs = list(itertools.permutations(paths, 2))
+    lines = [
+        f"{a} {number / 20:.5g} {b} -{number / 20:.5g} \n"
+        for number, (a, b) in enumerate(pairs, 1)
+    ]
+    lists = wsj0_tree.write_lists(tmp_path / "lists", {"tt": "".join(lines)})
+    outs = []
+    for jobs in (1, 3):
+        folder, _ = mix_wsj0(
+            *(base / "discs", lists, tmp_path / str(jobs)),
+            splits=["tt"],
+            jobs=jobs,
+            progress=False,
+        )
+        outs.append(wsj0_tree.contents(folder))
+    assert outs[0] == outs[1] and len(outs[0]) == 3 * 42 + 1
+
+
+def test_one_by_one_is_as_all_at_once(base, made, tmp_path):
+    """What is there is kept, whether rate, mode or split is added."""
+    kept = {}
+    for options in (
+        {"rates": [8000], "splits": ["cv"]},
+        {"rates": [16000], "modes": ["max"], "splits": ["tr", "tt"]},
+        {"rates": [16000, 16000], "modes": ["max", "min", "max"]},
+        {"rates": [8000, 16000], "modes": ["min", "max"]},
+    ):
+        folder, new = mix(base, tmp_path, **options)
+        assert new and kept == wsj0_tree.stamps(kept)
+        kept = wsj0_tree.stamps(p for p in folder.rglob("*") if p.is_file())
+    contents = wsj0_tree.contents(made / "2speakers")
+    assert wsj0_tree.contents(folder) == contents
+    assert mix(base, tmp_path, **options) == (folder, False)
+    assert kept == wsj0_tree.stamps(p for p in folder.rglob("*") if p.is_file())
+
+
+def spoil_list(base):
+    path = base / "lists" / "mix_2_spk_tt.txt"
+    path.write_text(path.read_text().replace("0.60431", "0.60432"))
+
+
+def spoil_speech(base):
+    path = next((base / "discs").rglob("423a0110.*"), None)
+    path = path or next((base / "discs").rglob("423A0110.*"))
+    write_sphere(path, wsj0_tree.speech_of("another, of another length"))
+
+
+@pytest.mark.parametrize("change", [spoil_list, spoil_speech])
+def test_other_mixtures_are_refused(copy, change):
+    folder, _ = mix(copy, copy / "out")
+    change(copy)
+    before = wsj0_tree.stamps(folder.rglob("*"))
+    with pytest.raises(UserError, match=r"tt is already there, with") as error:
+        mix(copy, copy / "out", modes=["min", "max"])
+    assert "\n" not in str(error.value)
+    assert wsj0_tree.stamps(folder.rglob("*")) == before
+
+
+def test_speech_that_has_changed_is_read_again(copy):
+    """Nothing is remembered from one data set to the next."""
+    line = wsj0_tree.LISTS[2]["tt"].splitlines()[1]
+    outs = []
+    for name in ("before", "after"):
+        folder, _ = mix(copy, copy / name, splits=["tt"])
+        paths = files_of(folder / "wav8k/min/tt", line)
+        outs.append(paths[1].read_bytes())
+        spoil_speech(copy)
+    assert outs[0] != outs[1]
+
+
+def utterance_file(base, number):
+    """One that is a plain SPHERE file: the first of three."""
+    stem = list(wsj0_tree.utterances())[number]
+    return next((base / "discs").rglob(f"{stem}.wv1"))
+
+
+def missing(path):
+    path.unlink()
+
+
+def second_microphone(path):
+    path.rename(path.with_suffix(".wv2"))
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def stereo(path):
+    write_sphere(path, np.ones((8000, 2)))
+
+
+def silent(path):
+    write_sphere(path, np.zeros(8000))
+
+
+def compressed_and_cut(path):
+    write_shortened(path, wsj0_tree.speech_of("any"))
+    path.write_bytes(path.read_bytes()[:-3000])
+
+
+@pytest.mark.parametrize(
+    "spoil, message, begun",
+    [
+        (missing, r"lacks 1 of the 11 .*si_tr_s/40n/40na010x\.wav", False),
+        (second_microphone, r"1 of them are there as \.wv2 only", False),
+        (truncated, r"40na010x\.wv1 is truncated", False),
+        (stereo, r"40na010x\.wv1 has 2 channels", False),
+        (silent, r"40na010x\.wv1 is silent", True),
+        (compressed_and_cut, r"40na010x\.wv1", True),
+    ],
+)
+def test_bad_utterance(copy, spoil, message, begun):
+    """What headers tell is told before anything is written."""
+    spoil(utterance_file(copy, 0))
+    with pytest.raises(UserError, match=message) as error:
+        mix(copy, copy / "out")
+    assert "\n" not in str(error.value)
+    assert (copy / "out").exists() == begun
+    assert not list(copy.glob("out/*/*/*/tr"))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"n_spks": 1}, "n_spks is 1"),
+        ({"n_spks": 4}, r"has no mix_4_spk_tr\.txt"),
+        ({"rates": [8000, 0]}, "rate is 0"),
+        ({"modes": ["mean"]}, "mode is 'mean'"),
+        ({"jobs": 0}, "jobs is 0"),
+        ({"jobs": -2}, "jobs is -2"),
+    ],
+)
+def test_bad_options(base, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        mix(base, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def speech(tmp_path):
+    """Speakers of the user's own, with names of the user's own."""
+    folder = tmp_path / "Sprecher, größer"
+    for number in range(6):
+        path = folder / f"Jürgen {number}" / f"Satz {number}.wav"
+        path.parent.mkdir(parents=True)
+        samples = wsj0_tree.speech_of(path.stem)
+        soundfile.write(path, samples, wsj0_tree.RATE)
+    return folder
+
+
+def mix_speech(speech, out, **options):
+    counts = {"tr": 5, "cv": 2, "tt": 2}
+    options = {"counts": counts, "jobs": 1, "progress": False, **options}
+    return mix_corpus(speech, out, **options)
+
+
+def test_corpus_keeps_the_rule(speech, tmp_path):
+    """Its lists are of the official format and say what is in it."""
+    folder, made = mix_speech(speech, tmp_path / "out", mode="max")
+    lists = {
+        path.stem.rpartition("_")[2]: path.read_text()
+        for path in folder.glob("mix_2_spk_*.txt")
+    }
+    counts = {split: len(text.splitlines()) for split, text in lists.items()}
+    assert made and counts == {"tr": 5, "cv": 2, "tt": 2}
+    levels = measure(wsj0_tree.utterances(lists.values()))
+    check_rule(folder, lists, 8000, "max", levels)
+
+
+def test_corpus_grows_by_rate_and_mode(speech, tmp_path):
+    folder, _ = mix_speech(speech, tmp_path / "out")
+    kept = wsj0_tree.stamps(p for p in folder.rglob("*") if p.is_file())
+    for options in ({"mode": "max"}, {"rate": 16000}):
+        assert mix_speech(speech, tmp_path / "out", **options)[1]
+    assert wsj0_tree.stamps(kept) == kept
+    names = [
+        sorted(path.name for path in (folder / place / "tr/mix").iterdir())
+        for place in ("wav8k/min", "wav8k/max", "wav16k/min")
+    ]
+    assert len(names[0]) == 5 and names[0] == names[1] == names[2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"seed": 1}, {"seed": 1, "mode": "max"}, {"counts": {"tr": 6}}],
+)
+def test_other_draw_is_refused(speech, tmp_path, options):
+    """In another mode, too: the lists are of all modes."""
+    folder, _ = mix_speech(speech, tmp_path / "out")
+    before = wsj0_tree.contents(folder)
+    with pytest.raises(UserError, match="2speakers.* is already there, with"):
+        mix_speech(speech, tmp_path / "out", **options)
+    assert wsj0_tree.contents(folder) == before

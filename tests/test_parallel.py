@@ -1,0 +1,220 @@
+"""Work on all cores: in order, with flat memory, and with a clean end."""
+
+import multiprocessing
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import dpcl_dprnn
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.parallel import parallel_map
+
+PACKAGE = pathlib.Path(dpcl_dprnn.__file__).parents[1]
+DEADLINE = 60  # seconds; far more than is needed
+
+# Its workers say on the standard output, which they inherit, that they work.
+SLOW_PROGRAM = """
+import os, sys, time
+from dpcl_dprnn.parallel import parallel_map
+
+def work(seconds):
+    print("working", flush=True)
+    time.sleep(seconds)
+
+if __name__ == "__main__":
+    for _ in parallel_map(work, [{seconds}] * 1000, jobs=2, chunk=1):
+        pass
+"""
+
+
+def wait_for(condition):
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+def square(number):
+    return number * number
+
+
+def meet(folder):
+    """Return when two processes are in here."""
+    (folder / str(os.getpid())).touch()
+    wait_for(lambda: len(list(folder.iterdir())) == 2)
+    return os.getpid()
+
+
+def leave_a_mark(path):
+    path.touch()
+    return path.name
+
+
+def interrupt_oneself(number):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return number
+
+
+def fail_at_five(number):
+    if number == 5:
+        raise UserError("five.wav is silent. Remove the file.")
+    if number == -1:
+        raise KeyError("a bug")
+    return number
+
+
+def die_at_five(number):
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def run(function, items, jobs, chunk=2):
+    return parallel_map(function, items, jobs=jobs, chunk=chunk, progress=False)
+
+
+@pytest.mark.parametrize("jobs", [1, 3, None])
+@pytest.mark.parametrize("count, chunk", [(0, 2), (1, 2), (25, 2), (25, 100)])
+def test_results_come_in_order(jobs, count, chunk):
+    items = range(count)
+    assert list(run(square, items, jobs, chunk)) == [n * n for n in items]
+
+
+def test_work_is_shared(tmp_path):
+    pids = list(run(meet, [tmp_path] * 2, jobs=2, chunk=1))
+    assert len({*pids, os.getpid()}) == 3
+
+
+def test_one_job_is_this_process():
+    """A lambda could not go to another."""
+    assert list(run(lambda n: -n, [1, 2, 3], jobs=1)) == [-1, -2, -3]
+    # As is what one process would do alone: starting it takes longer.
+    assert list(run(lambda n: -n, [1, 2, 3], jobs=3, chunk=3)) == [-1, -2, -3]
+
+
+class Watched(list):
+    """A list that counts how much of it was taken."""
+
+    taken = 0
+
+    def __iter__(self):
+        for item in super().__iter__():
+            self.taken += 1
+            yield item
+
+
+@pytest.mark.parametrize("jobs, most", [(1, 1), (2, 3 * (3 * 2 + 1))])
+def test_work_is_never_far_ahead(jobs, most):
+    """So that what waits to be taken stays small."""
+    items = Watched(range(100))
+    results = run(square, items, jobs, chunk=3)
+    ahead = [items.taken - number for number, _ in enumerate(results)]
+    assert len(ahead) == 100 and max(ahead) <= most
+
+
+def test_who_stops_leaves_the_rest_undone(tmp_path):
+    items = Watched(tmp_path / str(n) for n in range(100))
+    results = run(leave_a_mark, items, jobs=2, chunk=1)
+    assert next(results) == "0"
+    results.close()
+    marks = len(list(tmp_path.iterdir()))
+    assert 1 <= marks <= items.taken < 20
+    assert items[0].exists() and not items[50].exists()
+
+
+def test_workers_leave_ctrl_c_to_the_parent():
+    assert list(run(interrupt_oneself, range(8), jobs=2)) == list(range(8))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_exception_arrives_as_itself(jobs):
+    results = run(fail_at_five, [0, 1, 2, 3, 4, 5, 6, 7], jobs)
+    assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(UserError) as caught:
+        list(results)
+    assert str(caught.value) == "five.wav is silent. Remove the file."
+    with pytest.raises(KeyError, match="a bug"):
+        list(run(fail_at_five, [0, 1, 2, -1], jobs))
+
+
+def test_worker_that_dies_is_the_users_to_mend():
+    before = set(multiprocessing.active_children())
+    with pytest.raises(UserError, match="lack of memory") as caught:
+        list(run(die_at_five, range(100), jobs=2))
+    assert "\n" not in str(caught.value)
+    assert set(multiprocessing.active_children()) == before
+
+
+@pytest.mark.parametrize("ends", [list, next])
+def test_no_worker_is_left(ends):
+    """At the end, and where the caller stops before it."""
+    before = set(multiprocessing.active_children())
+    results = run(square, range(30), jobs=2)
+    ends(results)
+    results.close()
+    assert set(multiprocessing.active_children()) == before
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_progress_bar_counts_items(capsys, jobs):
+    list(parallel_map(square, range(7), "mixture", jobs, 2, name="mixing"))
+    bar = capsys.readouterr().err.splitlines()[-1].rpartition("\r")[2]
+    assert bar.startswith("mixing: 100%") and "7/7" in bar
+    assert "mixture" in bar
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a program of slow work, and wait until both workers are at it."""
+    started = []
+
+    def start(seconds):
+        program = tmp_path / "slow.py"
+        program.write_text(SLOW_PROGRAM.format(seconds=seconds))
+        process = subprocess.Popen(
+            [sys.executable, program],
+            env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches all of it, and not us
+        )
+        started.append(process)
+        for _ in range(2):
+            assert process.stdout.readline() == "working\n"
+        return process
+
+    yield start
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+def test_workers_do_not_outlive_a_killed_parent(start):
+    """Their standard output ends when the last of them is gone."""
+    process = start(seconds=10 * DEADLINE)
+    process.kill()
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_ctrl_c_ends_all_of_it(start):
+    """A terminal sends it to all processes; one of them speaks."""
+    process = start(seconds=0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=DEADLINE)
+    assert process.returncode == -signal.SIGINT
+    assert errors.count("Traceback (most recent call last)") == 1
+    assert errors.rstrip().endswith("KeyboardInterrupt")

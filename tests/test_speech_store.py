@@ -1,0 +1,274 @@
+"""Speech is decoded once, to the bit, and read in any pieces."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import soundfile
+from shorten import write_sphere
+
+from dpcl_dprnn import speech_store
+from dpcl_dprnn.audio import resample
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.levels import active_level
+from dpcl_dprnn.speech_store import SpeechStore, open_store
+
+RATE = 8000
+NAMES = ["ann/1.wav", "ann/2.flac", "bob/a b ü.wv1", "bob/16k.wav"]
+LOUDEST = np.float32(32767 / 32768)
+
+
+def burst(seed, length):
+    samples = np.random.default_rng(seed).integers(-9000, 9000, length)
+    samples[: length // 4] = 0
+    return samples.astype(np.int16)
+
+
+@pytest.fixture
+def originals():
+    return [burst(n, 5000 + 700 * n) for n in range(len(NAMES))]
+
+
+@pytest.fixture
+def speech(tmp_path, originals):
+    folder = tmp_path / "speech"
+    for name, samples in zip(NAMES, originals, strict=True):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rate = 16000 if "16k" in name else RATE
+        if path.suffix == ".wv1":
+            write_sphere(path, samples, rate)
+        else:
+            soundfile.write(path, samples, rate)
+    return folder
+
+
+def open_here(speech, names=NAMES, **options):
+    options = {"rate": RATE, "jobs": 1, "progress": False, **options}
+    return open_store(speech, names, folder=speech.parent / "store", **options)
+
+
+def files(speech):
+    return sorted((speech.parent / "store").iterdir())
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """From when it is called, no file is decoded."""
+
+    def forbid():
+        def fail(*args, **options):
+            raise AssertionError("decoded again")
+
+        monkeypatch.setattr(speech_store, "parallel_map", fail)
+
+    return forbid
+
+
+def expected(name, samples):
+    """The utterance at full scale in 16 bits, by another way."""
+    samples = samples / 32768
+    if "16k" in name:
+        samples = resample(samples, 16000, RATE)
+    full = samples * (32767 / np.abs(samples).max())
+    return np.floor(full + 0.5).astype(np.int64)
+
+
+def test_utterances_at_full_scale(speech, originals):
+    store = open_here(speech)
+    assert len(store) == 4 and store.rate == RATE and store.names == NAMES
+    for index, (name, samples) in enumerate(zip(NAMES, originals, strict=True)):
+        read = store.read(index)
+        assert read.dtype == np.float32 and np.abs(read).max() == LOUDEST
+        wanted = expected(name, samples)
+        assert len(read) == len(wanted) == store.lengths[index]
+        # Halves may go either way.
+        assert np.abs(read.astype(float) * 32768 - wanted).max() <= 1
+        assert np.mean(read.astype(float) * 32768 == wanted) > 0.99
+
+
+def test_loudness_does_not_matter(speech, originals):
+    """A quiet recording is stored with as many bits as a loud one."""
+    quiet = originals[0] / 32768 * 0.001
+    soundfile.write(speech / "ann/1.wav", quiet, RATE, subtype="FLOAT")
+    read = open_here(speech).read(0).astype(float) * 32768
+    assert np.abs(read - expected(NAMES[0], originals[0])).max() <= 1
+
+
+def test_levels_are_active_levels(speech):
+    store = open_here(speech)
+    for index, level in enumerate(store.levels):
+        assert level == active_level(store.read(index), RATE)
+
+
+def test_pieces_are_slices_of_the_whole(speech):
+    store = open_here(speech)
+    for index in range(len(NAMES)):
+        whole = store.read(index)
+        for start, length in ((0, 1), (7, 100), (3000, None), (1999, 1000)):
+            end = None if length is None else start + length
+            piece = store.read(index, start, length)
+            np.testing.assert_array_equal(piece, whole[start:end])
+        # It ends with the utterance, not in the next one.
+        past = store.read(index, len(whole) - 10, 50)
+        np.testing.assert_array_equal(past, whole[-10:])
+        assert len(store.read(index, len(whole), 50)) == 0
+
+
+def test_pieces_may_be_written_to(speech):
+    store = open_here(speech)
+    before = store.read(1)
+    store.read(1)[:] = 0
+    np.testing.assert_array_equal(store.read(1), before)
+    np.testing.assert_array_equal(open_here(speech).read(1), before)
+
+
+def test_made_once(speech, no_decoding):
+    first = open_here(speech)
+    made = {path: path.stat().st_mtime_ns for path in files(speech)}
+    assert len(made) == 2
+    no_decoding()
+    again = open_here(speech)
+    assert {p: p.stat().st_mtime_ns for p in files(speech)} == made
+    for index in range(len(NAMES)):
+        np.testing.assert_array_equal(again.read(index), first.read(index))
+    np.testing.assert_array_equal(again.levels, first.levels)
+
+
+def touch(speech):
+    stat = (speech / NAMES[0]).stat()
+    os.utime(speech / NAMES[0], ns=(0, stat.st_mtime_ns + 1))
+
+
+def lengthen(speech):
+    path = speech / NAMES[0]
+    stat = path.stat()
+    soundfile.write(path, burst(9, 6000), RATE)
+    os.utime(path, ns=(0, stat.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [touch, lengthen])
+def test_made_again_when_a_file_changes(speech, change):
+    old = open_here(speech)
+    change(speech)
+    new = open_here(speech)
+    assert new.path != old.path
+    if change is lengthen:
+        assert list(new.lengths - old.lengths) == [1000, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rate": 4000}, {"names": NAMES[:3]}, {"names": NAMES[::-1]}],
+)
+def test_each_request_has_its_own(speech, no_decoding, options):
+    first = open_here(speech)
+    other = open_here(speech, **options)
+    assert first.path != other.path and len(files(speech)) == 4
+    assert other.names == options.get("names", NAMES)
+    no_decoding()
+    assert open_here(speech).path == first.path
+    assert open_here(speech, **options).path == other.path
+
+
+def test_relative_folder_is_the_same(speech, no_decoding, monkeypatch):
+    open_here(speech)
+    no_decoding()
+    monkeypatch.chdir(speech)
+    open_store(".", NAMES, RATE, "../store")
+
+
+def test_samples_without_an_index_are_not_trusted(speech):
+    """As a killed process leaves them: the index is written last."""
+    store = open_here(speech)
+    content = store.path.read_bytes()
+    store.path.with_suffix(".json").unlink()
+    store.path.write_bytes(content[:1000])
+    open_here(speech)
+    assert store.path.read_bytes() == content
+
+
+@pytest.mark.parametrize("kept", [None, 0, 1000])
+def test_index_without_its_samples_is_not_trusted(speech, kept):
+    """Someone freed some space, or the computer crashed."""
+    store = open_here(speech)
+    content = store.path.read_bytes()
+    store.path.unlink()
+    if kept is not None:
+        store.path.write_bytes(content[:kept])
+    open_here(speech)
+    assert store.path.read_bytes() == content
+
+
+def test_same_bytes_on_any_number_of_processes(speech, monkeypatch):
+    # The work of four files would go to one process.
+    original = speech_store.parallel_map
+    monkeypatch.setattr(
+        speech_store,
+        "parallel_map",
+        lambda *a, **options: original(*a, **options, chunk=1),
+    )
+    made = []
+    for jobs in (1, 2):
+        open_here(speech, jobs=jobs)
+        made.append({p.name: p.read_bytes() for p in files(speech)})
+        for path in files(speech):
+            path.unlink()
+    assert made[0] == made[1]
+
+
+def test_pickles_without_the_samples(speech):
+    store = open_here(speech)
+    whole = store.read(2)
+    pickled = pickle.dumps(store)
+    assert len(pickled) < 2000 < store.path.stat().st_size
+    np.testing.assert_array_equal(pickle.loads(pickled).read(2), whole)
+    np.testing.assert_array_equal(SpeechStore(store.path).read(2), whole)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_silent_utterance_is_named_and_nothing_left(speech, jobs):
+    soundfile.write(speech / NAMES[1], np.zeros(8000), RATE)
+    with pytest.raises(UserError, match=r"ann/2\.flac is silent") as caught:
+        open_here(speech, jobs=jobs)
+    assert "\n" not in str(caught.value)
+    assert files(speech) == []
+
+
+def test_broken_utterance_is_named_and_nothing_left(speech):
+    content = (speech / NAMES[0]).read_bytes()
+    (speech / NAMES[0]).write_bytes(content[:-1000])
+    with pytest.raises(UserError, match=r"ann/1\.wav is truncated"):
+        open_here(speech)
+    assert files(speech) == []
+
+
+def test_link_to_nowhere_is_named(speech):
+    (speech / "gone.wav").symlink_to("nowhere.wav")
+    with pytest.raises(UserError, match=r"Cannot read .*gone\.wav: No such"):
+        open_here(speech, ["gone.wav"])
+
+
+def test_one_channel_of_noise(speech):
+    noise = np.stack([burst(1, 4000), burst(2, 4000)], axis=1)
+    soundfile.write(speech / "noise.wav", noise, RATE)
+    with pytest.raises(UserError, match=r"noise\.wav has 2 channels"):
+        open_here(speech, ["noise.wav"])
+    for channel in (0, 1):
+        read = open_here(speech, ["noise.wav"], channel=channel).read(0)
+        wanted = noise[:, channel] * (LOUDEST / np.abs(noise[:, channel]).max())
+        assert np.abs(read - wanted).max() <= 0.6 / 32768
+
+
+def test_silent_noise_is_allowed(speech):
+    """Its recorder may have been off; there is no speaker to miss."""
+    soundfile.write(speech / "noise.wav", np.zeros(4000), RATE)
+    store = open_here(speech, ["noise.wav"], channel=0)
+    assert store.levels[0] == 0 and not store.read(0).any()
+
+
+def test_folder_that_cannot_be_written(speech):
+    (speech.parent / "store").write_text("a file")
+    with pytest.raises(UserError, match="Cannot write .*store"):
+        open_here(speech)
