@@ -109,6 +109,39 @@ def print_mixing(speeds):
     )
 
 
+def time_loading(speech, folder, seconds=4, count=400):
+    """Print how many mixtures a second are made on the fly."""
+    from hyperpyyaml import load_hyperpyyaml
+    from speechbrain.dataio.batch import PaddedBatch
+    from torch.utils.data import DataLoader
+
+    import train
+
+    words = {
+        "data_folder": "",
+        "speech_folder": str(speech),
+        "output_folder": str(folder / "loading"),
+        "training_crop": seconds,
+    }
+    with open(RECIPE / "hparams" / "mini.yaml", encoding="utf-8") as file:
+        hparams = load_hyperpyyaml(file, words)
+    dataset = train.make_datasets(hparams)["train"]
+    for workers in (0, 2):
+        loader = DataLoader(
+            dataset, batch_size=4, num_workers=workers, collate_fn=PaddedBatch
+        )
+        batches = iter(loader)
+        next(batches)  # after warming up
+        start = time.perf_counter()
+        for _ in range(count // 4):
+            next(batches)
+        speed = 4 * (count // 4) / (time.perf_counter() - start)
+        print(
+            f"on the fly, {seconds} s, {workers} workers: {speed:.0f} mixtures "
+            "a second"
+        )
+
+
 def time_waiting(system, words, steps, folder):
     """Seconds of each step, and of waiting for its batch."""
     import speechbrain as sb
@@ -172,6 +205,7 @@ def main():
 
         train.reuse_memory()  # as train.py does
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+        time_loading(speech, folder)
         sources = {
             "files": {"data_folder": str(folder / "mixed0" / "2speakers")},
             "on the fly": {"speech_folder": str(speech)},

@@ -1,6 +1,8 @@
 """Files are whole or absent; what is wrong with one is said by name."""
 
+import errno
 import math
+import os
 
 import numpy as np
 import pytest
@@ -41,6 +43,27 @@ def test_full_disk_is_the_users_to_mend(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "number, advice",
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "Free some space"),
+        (errno.EFBIG, "Free some space"),
+        (errno.EACCES, "Choose a folder that you may write in"),
+        (errno.EROFS, "Choose a folder that you may write in"),
+        (errno.EIO, "Check the disk"),
+    ],
+)
+def test_advice_fits_the_error(tmp_path, number, advice):
+    with pytest.raises(UserError) as caught:
+        with atomic_path(tmp_path / "file.txt"):
+            raise OSError(number, os.strerror(number))
+    text = str(caught.value)
+    assert text.startswith(f"Cannot write {tmp_path}/file.txt: ")
+    assert os.strerror(number) in text and advice in text
+    assert ("Free" in advice) == ("Free" in text) and ".." not in text
+
+
 def test_success_replaces_the_file(tmp_path):
     path = tmp_path / "new" / "folder" / "file.txt"
     for text in ("one", "two: Grüße"):
@@ -58,7 +81,7 @@ def test_file_is_as_readable_as_any_other(tmp_path):
 
 def test_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Cannot write .*out.txt"):
+    with pytest.raises(UserError, match="Cannot write .*out.txt.* in its way"):
         write_text(tmp_path / "file" / "out.txt", "")
 
 
@@ -149,8 +172,9 @@ def test_bad_file_is_named(kind, message, tmp_path):
 def test_header_of_a_bad_file(kind, tmp_path):
     path = tmp_path / "bad.wav"
     write_bad(kind, path)
-    with pytest.raises(UserError, match="Cannot read .*bad.wav"):
+    with pytest.raises(UserError, match="Cannot read .*bad.wav") as caught:
         audio_info(path)
+    assert ".." not in str(caught.value)
 
 
 def test_file_shorter_than_the_piece_asked_for(tmp_path):

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ import torch
 from in_process import in_process
 
 import train
+from dpcl_dprnn import speech_store
 
 RECIPE = pathlib.Path(train.__file__).parent
 MINI = str(RECIPE / "hparams" / "mini.yaml")
@@ -221,6 +224,14 @@ def test_bad_data(damage, words, good, fails):
         (["--batch_size=64"], ["batch_size", "2", "64"]),
         (["--num_spks=0"], ["num_spks is 0", "above 0"]),
         (["--num_spks=2.5"], ["num_spks is 2.5", "whole number"]),
+        *(
+            ([f"--seed={seed}"], [f"seed is {seed}", "whole number from 0 on"])
+            for seed in ("-1", "1.5", "'abc'", "True")
+        ),
+        (
+            ["--speech_cache=", "--speech_folder=x"],
+            ["speech_cache is empty", "Name a folder"],
+        ),
         (["--training_crop=-1"], ["training_crop is -1", "above 0"]),
         (["--max_grad_norm=-1"], ["max_grad_norm is -1", "above 0"]),
         (["--optimizer_step_limit=x"], ["optimizer_step_limit", "whole"]),
@@ -261,15 +272,15 @@ def make_speech(folder, speakers):
     "speakers, setting, words",
     [
         (None, "", ["speech is not a folder"]),
-        ("", "", ["speech", "0 for train"]),
-        ("abcde", "", ["speech", "1 for train", "need 2", "Add"]),
+        ("", "", ["speech has too few speakers: 0 folders"]),
+        ("abcde", "", ["speech", "5 folders", "6 in all", "Add"]),
         ("abcdef", "5", ["dynamic_mixing is 5", "settings"]),
-        ("abcdef", "{trian: 9}", ["dynamic_mixing.trian", "mean train?"]),
+        ("abcdef", "{speedss: 9}", ["mixing.speedss", "speeds or speakers?"]),
         ("abcdef", "{valid: 0}", ["dynamic_mixing.valid is 0", "from 1"]),
         ("abcdef", "{speeds: [0.9]}", ["speeds is [0.9]", "50 to 200"]),
         ("abcdef", "{speakers: 3}", ["speakers is 3", "from 1 to 2"]),
         ("abcdef", "{overlap: [1, 0]}", ["overlap is [1, 0]", "lowest"]),
-        ("abcdef", "{train: 1}", ["1 training mixtures", "batch_size"]),
+        ("abcdef", "{train: 1}", ["1 training", "dynamic_mixing.train"]),
         ("abcdef", "{noise_folder: gone}", ["noise_folder: gone is not"]),
         ("abcdef", "{train: 9", ["override", "}"]),
     ],
@@ -285,6 +296,64 @@ def test_bad_speech(speakers, setting, words, good, fails):
         options = (*options, f"--dynamic_mixing={setting}")
     message = fails(*TINY, *options)
     assert [word for word in words if word not in message] == []
+    assert valuables(good) == before
+
+
+def test_speech_folder_in_the_hparams_file(good, fails):
+    """No data_folder is asked for, here either."""
+    make_speech(good / "speech", "abcde")
+    message = fails(
+        *(*TINY, where(good)[1]),
+        hparams=change_mini(
+            good, 'speech_folder: ""', f"speech_folder: {good / 'speech'}"
+        ),
+    )
+    assert "speech has too few speakers: 5 folders" in message
+
+
+def change_mini(folder, old, new):
+    """A copy of mini.yaml that has another line."""
+    text = pathlib.Path(MINI).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path = folder / "changed.yaml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
+
+
+def test_seed_that_is_to_be_given(good, fails):
+    path = change_mini(good, "seed: 1234", "seed: !PLACEHOLDER")
+    message = fails(*TINY, *where(good), hparams=path)
+    assert f"{path} needs seed. Add --seed=" in message
+
+
+def test_terminated_while_decoding(good, monkeypatch):
+    """By a queue's time limit: half of a file is no use to anyone."""
+    make_speech(good / "speech", "abcdef")
+    before, count = valuables(good), []
+    decode = speech_store._decode
+
+    def stop(task):
+        count.append(task)
+        if len(count) == 3:
+            (there,) = (good / "cache").iterdir()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return decode(task)
+
+    def fail(*_):
+        raise AssertionError("it would have been killed")
+
+    monkeypatch.setattr(speech_store, "_decode", stop)
+    old = signal.signal(signal.SIGTERM, fail)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            call(
+                *(*TINY, f"--speech_folder={good / 'speech'}"),
+                *(where(good)[1], f"--speech_cache={good / 'cache'}"),
+            )
+    finally:
+        signal.signal(signal.SIGTERM, old)
+    assert caught.value.code == 143 and len(count) == 3
+    assert not list((good / "cache").iterdir())
     assert valuables(good) == before
 
 

@@ -105,6 +105,15 @@ def test_kept_after_a_kill(base, decoded, monkeypatch):
     assert [path.name for path in out.iterdir()] == ["wav8k"]
 
 
+def test_leftovers_go_although_all_is_there(base):
+    """A run was killed after the mixtures showed."""
+    out = mix(base)
+    (out / ".decoded-unfinished").mkdir()
+    (out / ".decoded-unfinished/a.wav").write_bytes(b"RIFF")
+    mix(base)
+    assert [path.name for path in out.iterdir()] == ["wav8k"]
+
+
 def test_broken_file_is_named_before_mixing(base):
     file = next(base.rglob("*.wv1"))
     write_shortened(file, np.zeros(8000))
@@ -122,7 +131,7 @@ def test_space_for_it(base, monkeypatch):
     usage = shutil.disk_usage(base)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     usage = usage._replace(free=needed - 1)
-    with pytest.raises(UserError, match="GB more"):
+    with pytest.raises(UserError, match=" MB more"):
         mix(base)
     usage = usage._replace(free=needed)
     mix(base)

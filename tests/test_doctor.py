@@ -1,5 +1,6 @@
 """The data doctor finds what is planted, names it, and finds nothing else."""
 
+import io
 import os
 import pathlib
 import shutil
@@ -14,10 +15,11 @@ from examining import command, found, run
 
 import prepare_data
 from dpcl_dprnn import doctor_mixtures
-from dpcl_dprnn.doctor_files import is_clipped
+from dpcl_dprnn.doctor_files import MixtureTask, check_mixture, is_clipped
 from dpcl_dprnn.doctor_listing import name_parts
 from dpcl_dprnn.doctor_report import PAGE, Kind, Problem, Report
 from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.layouts import find_data_sets
 
 ROOT = "wav8k/min"
 NAMES = {  # as in wsj0-mix: tr and cv share speakers, tt has others
@@ -253,6 +255,14 @@ def no_sources(data):
     return {(Kind.MISSING, f"{ROOT}/{split}/s1") for split in NAMES}
 
 
+def no_split(data):
+    """The command train.py refuses it, too."""
+    shutil.rmtree(data / ROOT / "tt")
+    with pytest.raises(UserError, match="tt/mix"):
+        find_data_sets(data)[0].rows("test")
+    return {(Kind.NO_SPLIT, f"{ROOT}/tt/mix")}
+
+
 def extra(data):
     (data / ROOT / "cv/mix" / f"{CV}.wav").unlink()
     return {(Kind.EXTRA, f"{ROOT}/cv/{kind}/{CV}.wav") for kind in ("s1", "s2")}
@@ -339,7 +349,7 @@ def second_microphone(data):
 # Those that show in names and counts, or in the samples alone.
 BY_NAME = (
     *(no_mixtures, missing, missing_folder, no_sources, extra, same_name),
-    *(leak_by_name, shared_speaker, second_microphone),
+    *(leak_by_name, shared_speaker, second_microphone, no_split),
 )
 BY_CONTENT = (
     *(cut, not_sound, dead_link, cut_flac, empty, not_finite, stereo),
@@ -405,11 +415,62 @@ def test_notes_are_no_problems(data, capsys):
     (data / ROOT / "tr/mix/.DS_Store").write_bytes(b"junk")
     (data / ROOT / "tr/s1" / f"._{TR}.wav").write_bytes(b"junk")
     (data / ROOT / "tr/s1/notes.txt").write_text("junk")
-    shutil.rmtree(data / ROOT / "tt")
     status, page = command(capsys, "--data", data)
     assert status == 0 and page.endswith("\nOK\n")
     assert "3 hidden or other files are passed over (.DS_Store, " in page
-    assert "note: there is no test split" in page
+
+
+def test_split_that_a_layout_may_lack(tmp_path, capsys):
+    """Of MiniLibriMix, train.py takes the validation split for testing."""
+    data = trees.make_mini_librimix(tmp_path / "data")
+    assert not (data / "test").exists()
+    status, page = command(capsys, "--data", data)
+    assert status == 0 and "note: there is no test split" in page
+
+
+def test_split_that_is_unfinished(data):
+    place = data / ROOT / "cv"
+    place.rename(place.with_name(".cv-unfinished"))
+    (problem,) = run(data).problems
+    assert problem.kind is Kind.NO_SPLIT
+    assert problem.detail == "unfinished: run the same command again"
+
+
+@pytest.mark.parametrize("below", ["", "wav8k", "wav8k/min"])
+def test_nothing_is_finished(data, below):
+    for place in (data / ROOT).iterdir():
+        place.rename(place.with_name(f".{place.name}-unfinished"))
+    (data / ".decoded-unfinished").mkdir()
+    for folder in (data / below, data.parent):
+        with pytest.raises(UserError, match="unfinished. Run the same command"):
+            run(folder)
+
+
+def name_in_latin_1(data):
+    path = data / ROOT / "tr/s1" / os.fsdecode(b"caf\xe9.wav")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("file names must be UTF-8 here")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_name_that_is_not_utf_8(data, tmp_path, monkeypatch, encoding):
+    name_in_latin_1(data)
+    (data / ROOT / "tr/s1/größer.wav").touch()
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    listing = tmp_path / "problems.txt"
+    words = ["check", "--data", str(data), "--problems", str(listing)]
+    assert prepare_data.main(words) == 1
+    out.flush()
+    page = out.buffer.getvalue().decode(encoding)
+    escaped = encoding == "ascii"
+    for text, umlauts in (
+        (listing.read_text(encoding="utf-8"), "größer"),
+        (page, r"gr\xf6\xdfer" if escaped else "größer"),
+    ):
+        assert r"caf\udce9.wav" in text and f"{umlauts}.wav" in text
 
 
 def test_all_problems_of_a_damaged_set(data, tmp_path, capsys):
@@ -463,6 +524,42 @@ def test_rates_without_a_folder_for_them(tmp_path):
         (Kind.WRONG_RATE, f"valid/mixture/{path.name}"),
         (Kind.WRONG_RATE, f"test/source1/{other.name}"),
     }
+    third = sorted((data / "train/mixture").iterdir())[0]
+    third.write_text("no sound at a rate of its own")
+    kinds = [p.kind for p in run(data).problems if third.name in p.where]
+    assert kinds == [Kind.UNREADABLE]
+
+
+def test_other_rate_is_said_once(data):
+    """The folder tells the rate: what most files have does not matter."""
+    other_rate(data)
+    assert len(run(data).problems) == 3
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (1, 3), (2, 3)])
+def test_same_sources_among_three(tmp_path, pair):
+    data = trees.make_wsj0mix(tmp_path / "data", 3)
+    place = data / ROOT / "tr"
+    name = sorted((place / "mix").iterdir())[0].name
+    one, other = (place / f"s{number}" / name for number in pair)
+    shutil.copy(one, other)
+    total = sum(steps(place / f"s{n}" / name).astype(int) for n in (1, 2, 3))
+    soundfile.write(place / "mix" / name, total.astype(np.int16), 8000)
+    assert found(data) == {(Kind.SAME_SOURCES, f"{ROOT}/tr/mix/{name}")}
+
+
+@pytest.mark.parametrize("factor, absent", [(0.6, False), (0.4, True)])
+def test_source_is_in_a_noisy_mixture_by_half(tmp_path, factor, absent):
+    """The sources are orthogonal, so its factor is what it was mixed with."""
+    one, two = np.full(4000, 800), np.tile([600, -600], 2000)
+    signals = {"mix": factor * one + two, "s1": one, "s2": two}
+    for name, samples in signals.items():
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, samples.astype(np.int16), 8000)
+    paths = tuple(str(tmp_path / f"{name}.wav") for name in signals)
+    check = check_mixture(MixtureTask(paths, 8000, noisy=True))
+    kinds = [problem.kind for problem in check.problems]
+    assert kinds == [Kind.NOT_THE_SUM] * absent
 
 
 def test_metadata_and_folders_differ(tmp_path):

@@ -1,5 +1,6 @@
 """The data doctor on folders of speakers and on WSJ0."""
 
+import os
 import re
 import shutil
 import sys
@@ -10,7 +11,8 @@ import soundfile
 from examining import command, found, run
 from shorten import write_shortened, write_sphere
 
-from dpcl_dprnn import doctor_speech, doctor_wsj0
+from dpcl_dprnn import doctor_speech, doctor_wsj0, folders
+from dpcl_dprnn import wsj0 as wsj0_module
 from dpcl_dprnn.doctor_report import Kind, Problem
 from dpcl_dprnn.sphere import find_decoder
 
@@ -107,6 +109,45 @@ def speech_few(speech):
 def speech_no_split(speech):
     shutil.rmtree(speech / "valid")
     return {(Kind.NO_SPLIT, "valid")}
+
+
+@pytest.fixture
+def lock(monkeypatch):
+    """Make a folder unreadable, for the superuser too."""
+    scandir = os.scandir
+
+    def lock(name):
+        def locked(folder):
+            if os.path.basename(folder) == name:
+                raise PermissionError(13, "Permission denied")
+            return scandir(folder)
+
+        monkeypatch.setattr(os, "scandir", locked)
+
+    return lock
+
+
+def test_locked_folder_of_speech(speech, lock):
+    shutil.copytree(speech / "train/train1", speech / "train/train3/locked")
+    lock("locked")
+    (problem,) = run(speech).problems
+    assert problem.kind is Kind.UNREADABLE_FOLDER
+    assert problem.where == str(speech / "train/train3/locked")
+    assert problem.detail == "Permission denied"
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".WV1", ".sph", ".flac"])
+def test_sphere_files_of_any_suffix(speech, suffix):
+    """It is known by what it holds; so is a wav file that has its name."""
+    samples = np.random.default_rng(9).integers(-900, 900, 9000)
+    path = speech / f"test/test1/x{suffix}"
+    write_sphere(path, samples)
+    assert found(speech) == set()
+    soundfile.write(path, samples.astype(np.int16), 8000, format="WAV")
+    assert found(speech) == set()
+    write_shortened(path, samples)
+    wanted = set() if find_decoder() else {(Kind.NO_DECODER, path.name)}
+    assert {(k, os.path.basename(w)) for k, w in found(speech)} == wanted
 
 
 SPEECH_BY_NAME = (speech_shared_speaker, speech_few, speech_no_split)
@@ -217,6 +258,39 @@ def wsj0_wav_of_wv2_alone(wsj0):
     (wsj0 / f"{KEY}.WV1").unlink()
     soundfile.write(wsj0 / f"{KEY}.wav", tone(0) // 2, 16000)
     return {(Kind.WAV_OF_WV2, f"{KEY}.wav")}
+
+
+@pytest.mark.parametrize("padding, same", [(1023, True), (1024, False)])
+def test_wav_of_wv2_may_be_padded(wsj0, padding, same):
+    """The block of a disc or more is no padding."""
+    wav = np.pad(tone(0) // 2, (0, padding))
+    soundfile.write(wsj0 / f"{KEY}.wav", wav, 16000)
+    wanted = {(Kind.WAV_OF_WV2, f"{KEY}.wav")} if same else set()
+    assert found(wsj0) == wanted
+
+
+def test_locked_folder_of_wsj0(wsj0, lock, caplog):
+    """What may be in it is not known; that is a problem."""
+    lock("22g")
+    (problem,) = (
+        p for p in run(wsj0).problems if p.kind is not Kind.INCOMPLETE
+    )
+    assert problem.kind is Kind.UNREADABLE_FOLDER
+    assert problem.where == str(wsj0 / "11-6.1/wsj0/si_dt_05/22g")
+    assert problem.detail == "Permission denied" and not caplog.records
+
+
+def test_each_folder_is_listed_once(wsj0, monkeypatch):
+    """The discs may be on a slow disk."""
+    walk, walks = folders.walk, []
+
+    def count(folder, *args):
+        walks.append(folder)
+        return walk(folder, *args)
+
+    monkeypatch.setattr(wsj0_module, "walk", count)
+    run(wsj0)
+    assert walks == [str(wsj0)]
 
 
 def wsj0_level(wsj0):

@@ -464,6 +464,33 @@ def test_every_source_has_a_room_of_its_own(speech):
     assert len(signs) == 4
 
 
+def with_pauses(seed):
+    """A second of speech in nine of pause, which has a hiss of its own."""
+    rng = np.random.default_rng(seed)
+    samples = 1e-3 * rng.standard_normal(10 * RATE)
+    samples[(seed + 1) * RATE : (seed + 2) * RATE] *= 200
+    return samples
+
+
+@pytest.mark.parametrize("speeds", [(100,), (90, 110)])
+def test_pieces_are_not_all_pause(speeds, tmp_path):
+    """Nine of ten at random would be; and each is drawn anew alike."""
+    names = [f"u{number}.wav" for number in range(8)]
+    for number, name in enumerate(names):
+        soundfile.write(tmp_path / name, with_pauses(number), RATE)
+    store = open_store(
+        tmp_path, names, RATE, tmp_path / "store", progress=False
+    )
+    options = {"crop": RATE // 4, "speeds": speeds, "gain_db": 0}
+    dataset = mixtures(store, 60, **options)
+    for item in dataset:
+        energies = item["sources"].square().mean(dim=0)
+        # A hundredth of a piece, if not more, is speech; hiss has 46 dB less.
+        assert energies.min() > 5e-3 * energies.max()
+    again = mixtures(store, 60, **options)
+    assert contents(again[n] for n in reversed(range(60))) == contents(dataset)
+
+
 @pytest.mark.parametrize("silent", ["speech", "noise", "rooms"])
 def test_silence_is_finite(silent):
     """A long pause, a noise that is off, a response of nothing."""

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from dpcl_dprnn import dynamic_sets
 from dpcl_dprnn.dynamic_sets import make_dynamic_sets, read_settings
 from dpcl_dprnn.errors import UserError
 
@@ -64,7 +65,6 @@ def make(tmp_path):
             "sample_rate": RATE,
             "training_crop": 0.25,
             "seed": 1,
-            "epoch_counter": types.SimpleNamespace(current=1),
             **options,
         }
         settings = {**SETTINGS, **(settings or {})}
@@ -106,7 +106,8 @@ def test_splits_share_no_speaker(kind, make, request):
 
 def test_training_is_cropped_and_new_in_every_epoch(flat, make):
     counter = types.SimpleNamespace(current=1)
-    dataset = make(flat[0], epoch_counter=counter)["train"]
+    dataset = make(flat[0])["train"]
+    dataset.epoch_counter = counter
     first = contents(dataset)
     assert contents(dataset) == first
     assert {len(item["mixture"]) for item in dataset} == {RATE // 4}
@@ -119,11 +120,9 @@ def test_training_is_cropped_and_new_in_every_epoch(flat, make):
 def test_held_out_mixtures_are_whole_and_fixed(name, flat, make):
     """As fast as they were spoken, in whichever epoch."""
     folder, lengths = flat
-    counter = types.SimpleNamespace(current=1)
-    sets = make(folder, {"speeds": [50]}, epoch_counter=counter)
-    first = contents(sets[name])
-    counter.current = 2
-    assert contents(sets[name]) == first
+    sets = make(folder, {"speeds": [50]})
+    assert sets[name].epoch_counter is None
+    assert contents(sets[name]) == contents(sets[name])
     for item, pair in zip(sets[name], talkers(sets[name]), strict=True):
         assert len(item["mixture"]) == min(lengths[talker] for talker in pair)
     # At half speed the piece is half as much of the speech.
@@ -136,6 +135,15 @@ def test_held_out_mixtures_are_whole_and_fixed(name, flat, make):
         for which, s in spectra.items()
     }
     assert upper[name] > 0.4 and upper["train"] < 0.05
+
+
+def test_held_out_mixtures_have_an_end(flat, make, monkeypatch):
+    """Of recordings of hours; here the shortest has 0.6 s."""
+    monkeypatch.setattr(dynamic_sets, "LONGEST", 0.3)
+    sets = make(flat[0], training_crop=0.5)
+    for name, seconds in {"train": 0.5, "valid": 0.3, "test": 0.3}.items():
+        lengths = {len(item["mixture"]) for item in sets[name]}
+        assert lengths == {round(seconds * RATE)}, name
 
 
 def test_training_and_held_out_mixtures_are_unlike(flat, make):
@@ -205,6 +213,109 @@ def test_stereo_noise_takes_the_first_channel(flat, tmp_path, make):
         spectrum = torch.fft.rfft(noise, n=RATE).abs()
         assert int(spectrum.argmax()) == 1000
         assert spectrum[2900:3100].max() < 0.01 * spectrum.max()
+
+
+HERTZ = range(1000, 3200, 100)  # of noises, each by a tone of its own
+
+
+def write_noises(folder, count=22):
+    for hertz in HERTZ[:count]:
+        tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(2 * RATE) / RATE)
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{hertz}.wav", tone, RATE)
+    return {"noise_folder": str(folder), "snr_db": -20, "train": 150}
+
+
+def noises(dataset):
+    """Which of the tones are heard."""
+    found = set()
+    for item in dataset:
+        noise = item["mixture"] - item["sources"].sum(dim=1)
+        spectrum = torch.fft.rfft(noise, n=RATE).abs()
+        found.add(100 * round(int(spectrum.argmax()) / 100))
+    return found
+
+
+def test_splits_share_no_noise(flat, tmp_path, make):
+    settings = write_noises(tmp_path / "noise") | {"valid": 30, "test": 30}
+    heard = {
+        seed: [
+            noises(dataset)
+            for dataset in make(flat[0], settings, seed=seed).values()
+        ]
+        for seed in (1, 2)
+    }
+    for parts in heard.values():
+        assert [len(part) for part in parts] == [18, 2, 2]
+        assert set().union(*parts) == set(HERTZ)
+    assert heard[1] != heard[2]
+    again = make(flat[0], settings, seed=1).values()
+    assert [noises(dataset) for dataset in again] == heard[1]
+
+
+@pytest.mark.parametrize("count, parts", [(1, None), (2, None), (3, [1, 1, 1])])
+def test_few_noises(count, parts, flat, tmp_path, make):
+    """One or two of them have to do for all splits."""
+    sets = make(flat[0], write_noises(tmp_path / "noise", count))
+    heard = [noises(dataset) for dataset in sets.values()]
+    assert set().union(*heard) == set(HERTZ[:count])
+    assert [len(each) for each in heard] == (parts or [count] * 3)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_noises_in_folders_of_splits(flip, flat, tmp_path, make):
+    """As WHAM has them."""
+    names = ["tt", "cv", "tr"] if flip else ["tr", "cv", "tt"]
+    for number, name in enumerate(names):
+        folder = tmp_path / "noise" / name / "deep"
+        write_noises(folder, 2 * number + 2)
+        for hertz in HERTZ[: 2 * number]:
+            (folder / f"{hertz}.wav").unlink()
+    settings = {"noise_folder": str(tmp_path / "noise"), "snr_db": -20}
+    sets = make(flat[0], settings)
+    heard = [noises(dataset) for dataset in sets.values()]
+    pairs = [{1000, 1100}, {1200, 1300}, {1400, 1500}]
+    assert heard == (pairs[::-1] if flip else pairs)
+    for path in (tmp_path / "noise" / "cv").rglob("*.wav"):
+        path.unlink()
+    with pytest.raises(UserError, match="noise_folder: .*noise has no WAV"):
+        make(flat[0], settings)
+
+
+def test_splits_share_no_room(flat, tmp_path, make):
+    """Each has an echo after its own time."""
+    delays = range(100, 400, 100)
+    for delay in delays:
+        response = np.zeros(delay + 1)
+        response[[0, delay]] = 0.9, 0.8
+        (tmp_path / "rooms").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "rooms" / f"{delay}.wav", response, RATE)
+    found = []
+    for dataset in make(
+        flat[0], {"room_folder": str(tmp_path / "rooms")}
+    ).values():
+        heard = set()
+        for item in dataset:
+            for source in item["sources"].T.double():
+                echoes = [float(source[d:] @ source[:-d]) for d in delays]
+                heard.add(delays[int(np.argmax(echoes))])
+        (room,) = heard
+        found.append(room)
+    assert set(found) == set(delays)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_silent_room_is_named(count, flat, tmp_path, make):
+    """Nothing would be heard in it."""
+    folder = tmp_path / "rooms"
+    folder.mkdir()
+    for number in range(count):
+        soundfile.write(folder / f"{number}.wav", [0.5, 0.1], RATE)
+    soundfile.write(folder / "off.wav", np.zeros(100), RATE)
+    with pytest.raises(UserError, match=r"room_folder: .*off\.wav is silent"):
+        make(flat[0], {"room_folder": str(folder)})
+    # A noise may be: its recorder was off.
+    make(flat[0], {"noise_folder": str(folder)})
 
 
 def test_rooms_are_heard_in_all_splits(flat, tmp_path, make):
@@ -279,7 +390,7 @@ def test_unfit_sounds_are_named(name, flat, tmp_path, make):
 
 def test_too_few_speakers(flat, make):
     settings = {"speakers": [2, 4]}
-    with pytest.raises(UserError, match="2 for train, .* 4 need 4"):
+    with pytest.raises(UserError, match="10 folders .* need 4 or more each"):
         make(flat[0], settings, num_spks=4)
     sets = make(flat[0], settings, num_spks=4, training_only=True)
     assert len(sets["train"]) == 30

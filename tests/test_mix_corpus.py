@@ -280,7 +280,7 @@ def test_truncated_utterance_stops_it_before_the_work(mix, flat, tmp_path):
     "options, message",
     [
         ({"n_spks": 1}, "n_spks is 1"),
-        ({"n_spks": 4}, "too few speakers: 1 for train"),
+        ({"n_spks": 4}, "too few speakers: 9 folders"),
         ({"rate": 0}, "rate is 0"),
         ({"mode": "mean"}, "mode is 'mean'"),
         ({"jobs": 0}, "jobs is 0"),

@@ -77,6 +77,39 @@ def test_read_list_takes_official_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "line, gains",
+    [
+        ("a.wav +1.9 b.wav -.5", [1.9, -0.5]),
+        ("a.wav  1.  b.wav\t-1E-1\t", [1, -0.1]),
+        (" \ta.wav \t 60 b.wav -60", [60, -60]),
+    ],
+)
+def test_read_list_takes_what_people_write(tmp_path, line, gains):
+    path = tmp_path / "list.txt"
+    path.write_text(f"{line}\n")
+    assert read_list(path) == [list(zip(["a.wav", "b.wav"], gains))]  # noqa: B905
+
+
+@pytest.mark.parametrize("gain", ["1e500", "-1e500", "60.1", "-400"])
+def test_read_list_refuses_what_nobody_hears(tmp_path, gain):
+    path = tmp_path / "list.txt"
+    path.write_text(f"a.wav 1 b.wav -1\na.wav 1 b.wav {gain}\n")
+    message = f"list.txt, line 2, has a gain of {float(gain):g} dB for b.wav"
+    with pytest.raises(UserError, match=message) as caught:
+        read_list(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [" ", ".a", "1", "\t ", ".1", "a.wav 1 "])
+def test_long_lines_are_refused_soon(tmp_path, part):
+    """Twice the length must not take thousands of times as long."""
+    path = tmp_path / "list.txt"
+    path.write_text(f"a.wav {part * 3000}x\n")
+    with pytest.raises(UserError, match="line 1, is not"):
+        read_list(path)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "",

@@ -1,6 +1,7 @@
 """wsj0-mix is made to the digit and to the bit, and nothing else is."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import soundfile
 import wsj0_tree
 from shorten import write_shortened, write_sphere
 
+from dpcl_dprnn import sphere
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.mixture_sets import mix_corpus, mix_wsj0
 from dpcl_dprnn.sphere import find_decoder
@@ -201,15 +203,38 @@ def spoil_speech(base):
     write_sphere(path, wsj0_tree.speech_of("another, of another length"))
 
 
-@pytest.mark.parametrize("change", [spoil_list, spoil_speech])
+def replace_speech(base):
+    """Other samples, but not more of them, at the same time."""
+    path = utterance_file(base, 0)
+    stat, size = path.stat(), len(wsj0_tree.speech_of("40na010x"))
+    rng = np.random.default_rng(0)
+    write_sphere(path, rng.integers(-9000, 9000, size))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+
+
+@pytest.mark.parametrize("change", [spoil_list, spoil_speech, replace_speech])
 def test_other_mixtures_are_refused(copy, change):
     folder, _ = mix(copy, copy / "out")
     change(copy)
     before = wsj0_tree.stamps(folder.rglob("*"))
-    with pytest.raises(UserError, match=r"tt is already there, with") as error:
+    split = "tr" if change is replace_speech else "tt"
+    message = rf"{split} is already there, with"
+    with pytest.raises(UserError, match=message) as error:
         mix(copy, copy / "out", modes=["min", "max"])
     assert "\n" not in str(error.value)
     assert wsj0_tree.stamps(folder.rglob("*")) == before
+
+
+def test_touched_or_moved_speech_is_the_same(copy):
+    """Neither time stamps nor folders count, but what the files hold."""
+    mix(copy, copy / "out")
+    for path in (copy / "discs").rglob("*.*"):
+        os.utime(path, ns=(0, 0))
+    (copy / "discs").rename(copy / "moved")
+    (copy / "discs").mkdir()
+    (copy / "moved").rename(copy / "discs/moved")
+    assert not mix(copy, copy / "out")[1]
 
 
 def test_speech_that_has_changed_is_read_again(copy):
@@ -263,7 +288,7 @@ def compressed_and_cut(path):
         (truncated, r"40na010x\.wv1 is truncated", False),
         (stereo, r"40na010x\.wv1 has 2 channels", False),
         (silent, r"40na010x\.wv1 is silent", True),
-        (compressed_and_cut, r"40na010x\.wv1", True),
+        (compressed_and_cut, r"40na010x\.wv1", bool(find_decoder())),
     ],
 )
 def test_bad_utterance(copy, spoil, message, begun):
@@ -274,6 +299,14 @@ def test_bad_utterance(copy, spoil, message, begun):
     assert "\n" not in str(error.value)
     assert (copy / "out").exists() == begun
     assert not list(copy.glob("out/*/*/*/tr"))
+
+
+def test_missing_decoder_shows_before_the_work(copy, monkeypatch):
+    write_shortened(utterance_file(copy, 0), wsj0_tree.speech_of("any"))
+    monkeypatch.setattr(sphere, "find_decoder", lambda: None)
+    with pytest.raises(UserError, match="no program to decode it"):
+        mix(copy, copy / "out")
+    assert not (copy / "out").exists()
 
 
 @pytest.mark.parametrize(

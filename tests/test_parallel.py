@@ -1,5 +1,6 @@
 """Work on all cores: in order, with flat memory, and with a clean end."""
 
+import concurrent.futures
 import multiprocessing
 import os
 import pathlib
@@ -31,6 +32,27 @@ if __name__ == "__main__":
         pass
 """
 
+# A program that takes note of each process that imports it.
+NOTED_PROGRAM = """
+import os, pathlib, sys
+from dpcl_dprnn.parallel import parallel_map
+
+with open("imports.txt", "a") as file:
+    file.write(f"{os.getpid()}\\n")
+
+def name(path):
+    return path.name
+
+if __name__ == "__main__":
+    function = name if sys.argv[1] == "own" else os.path.basename
+    paths = [pathlib.Path("a", str(n)) for n in range(5)]
+    main, before = sys.modules["__main__"], (__file__, __spec__)
+    results = parallel_map(function, paths, jobs=2, chunk=1, progress=False)
+    for number, result in enumerate(results):
+        assert result == str(number)
+        assert (main.__file__, main.__spec__) == before
+"""
+
 
 def wait_for(condition):
     end = time.monotonic() + DEADLINE
@@ -53,6 +75,11 @@ def meet(folder):
 def leave_a_mark(path):
     path.touch()
     return path.name
+
+
+def blocked_signals(_):
+    time.sleep(0.05)  # so that all processes get some work
+    return os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def interrupt_oneself(number):
@@ -133,6 +160,69 @@ def test_who_stops_leaves_the_rest_undone(tmp_path):
 
 def test_workers_leave_ctrl_c_to_the_parent():
     assert list(run(interrupt_oneself, range(8), jobs=2)) == list(range(8))
+
+
+def test_workers_cannot_be_interrupted_while_they_start():
+    """They inherit what is blocked; here nothing stays so."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    results = run(blocked_signals, range(8), jobs=2, chunk=1)
+    masks = {}
+    for pid, mask in results:
+        masks[pid] = mask
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+    assert signal.SIGINT not in before and os.getpid() not in masks
+    assert all(signal.SIGINT in mask for mask in masks.values())
+
+
+@pytest.mark.parametrize("form", ["script", "module"])
+@pytest.mark.parametrize("function, imports", [("library", 1), ("own", 3)])
+def test_program_is_imported_only_for_its_functions(
+    function, imports, form, tmp_path
+):
+    """Its imports, PyTorch's among them, would take each process seconds."""
+    (tmp_path / "noted.py").write_text(NOTED_PROGRAM)
+    program = ["noted.py"] if form == "script" else ["-m", "noted"]
+    done = subprocess.run(
+        [sys.executable, *program, function],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    noted = (tmp_path / "imports.txt").read_text().split()
+    # A process that starts when all is done may be stopped before its import.
+    assert len(set(noted)) == len(noted) <= imports
+    assert len(noted) > 1 or function == "library"
+
+
+def test_interrupted_start_leaves_the_program_as_it_was(monkeypatch):
+    """Ctrl-C arrives when it is no longer blocked."""
+    main = sys.modules["__main__"]
+    before = {**vars(main)}
+    assert before["__file__"]
+
+    def interrupt(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyError
+
+    monkeypatch.setattr(
+        concurrent.futures.ProcessPoolExecutor, "submit", interrupt
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(run(square, range(8), jobs=2))
+    assert vars(main) == before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch):
+    """Of a batch job, fewer than the computer has."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    # A lambda could not go to another process.
+    assert list(run(lambda n: -n, range(9), jobs=None)) == list(
+        range(0, -9, -1)
+    )
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -149,6 +149,42 @@ def test_user_error_is_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(5, "Input/output error", "a/b.wav"), "a/b.wav: Input/output"),
+        (OSError(12, "Cannot allocate memory"), "Cannot allocate memory\n"),
+        (OSError("odd"), "odd\n"),
+    ],
+)
+def test_error_of_the_system_is_one_line(monkeypatch, capsys, error, said):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(mixture_sets, "mix_corpus", fail)
+    assert prepare_data.main(["mix", "--speech", "S", "--out", "O"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f"prepare_data.py: error: {said}")
+    assert text.count("\n") == 1 and "None" not in text
+
+
+def test_speech_that_is_a_locked_folder(tmp_path, monkeypatch, capsys):
+    """The superuser may read every folder, so it is played here."""
+    (tmp_path / "speech").mkdir()
+    iterdir = pathlib.Path.iterdir
+
+    def locked(folder):
+        if folder.name == "speech":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", locked)
+    words = ["mix", "--speech", str(tmp_path / "speech"), "--out", "O"]
+    assert prepare_data.main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/speech" in line and "Permission denied" in line
+
+
 def test_interrupt_is_quiet(monkeypatch, capsys):
     def interrupted(*args, **options):
         raise KeyboardInterrupt

@@ -33,14 +33,18 @@ SCORES = ("test_results.csv", "test_results_kmeans.csv")
 DYNAMIC = "--dynamic_mixing={train: 12, valid: 2, test: 3}"
 
 
-def train_here(folder, *words):
-    """Run train.py in this process; what goes through the model, by stage."""
+def train_here(folder, *words, hparams=RECIPE / "hparams" / "mini.yaml"):
+    """Run train.py in this process; what goes through the model, by stage.
+
+    Batches say what was `used` of them.
+    """
     seen = {stage: [] for stage in sb.Stage}
     forward = train.Separation.compute_forward
 
     def record(brain, batch, stage):
         seen[stage].append(batch)
-        return forward(brain, batch, stage)
+        batch.used = forward(brain, batch, stage)
+        return batch.used
 
     words = (*TINY, f"--output_folder={folder}", *words)
     # The last one of equal options counts.
@@ -48,9 +52,7 @@ def train_here(folder, *words):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.Separation, "compute_forward", record)
         try:
-            in_process(
-                train.main, str(RECIPE / "hparams" / "mini.yaml"), *words
-            )
+            in_process(train.main, str(hparams), *words)
         except KeyboardInterrupt:
             pass
     return seen
@@ -73,6 +75,26 @@ def noise_in(batch):
     """The largest sample that is not of a source."""
     rest = batch.mixture.data - batch.sources.data.sum(dim=-1)
     return float(rest.abs().max())
+
+
+def is_as_loaded(batch):
+    """Whether the mixtures came to the model as they were in the batch."""
+    signals = {name: batch.used[name] for name in ("mixture", "sources")}
+    signals["sources"] = signals["sources"].transpose(1, 2)
+    return all(
+        signal.shape == getattr(batch, name).data.shape
+        and torch.allclose(signal, getattr(batch, name).data, atol=1e-6)
+        for name, signal in signals.items()
+    )
+
+
+def change_mini(folder, old, new):
+    """A copy of mini.yaml that has another line."""
+    text = (RECIPE / "hparams" / "mini.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path = folder / "changed.yaml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    return path
 
 
 # Mixtures on the disk
@@ -106,6 +128,7 @@ def test_layout(layout, tmp_path):
         f"{split}{n}a_0.5_{n}b_-0.5" for n in range(2)
     ]
     assert len(seen[sb.Stage.TRAIN]) == 2  # steps
+    assert not any(is_as_loaded(batch) for batch in seen[sb.Stage.TRAIN])
     noisy = "--mixture_type=both" in options
     for batch in seen[sb.Stage.TEST]:
         assert batch.sources.data.shape[-1] == (3 if "3" in layout else 2)
@@ -184,9 +207,18 @@ def speech(tmp_path_factory):
     return folder
 
 
-def test_speech_folder_is_enough(speech, tmp_path):
-    seen = train_here(tmp_path, f"--speech_folder={speech}", DYNAMIC)
+@pytest.mark.parametrize("given", ["as an option", "in the file"])
+def test_speech_folder_is_enough(given, speech, tmp_path):
+    if given == "as an option":
+        words, options = [f"--speech_folder={speech}"], {}
+    else:
+        line = f"speech_folder: {speech}"
+        path = change_mini(tmp_path, 'speech_folder: ""', line)
+        words, options = [], {"hparams": path}
+    seen = train_here(tmp_path, *words, DYNAMIC, **options)
     names = scored(tmp_path)
+    # What is kept of the hparams can be run as it is.
+    assert "PLACEHOLDER" not in (tmp_path / "hyperparams.yaml").read_text()
     assert [name.split("_")[0] for name in names] == ["0-0", "0-1", "0-2"]
     heard = {
         stage: {talker for b in batches for talker in speakers_of(b)}
@@ -197,6 +229,8 @@ def test_speech_folder_is_enough(speech, tmp_path):
     for batch in seen[sb.Stage.TRAIN]:
         assert batch.mixture.data.shape == (2, RATE // 4)
         assert noise_in(batch) < 1e-6
+    for batches in seen.values():
+        assert all(is_as_loaded(batch) for batch in batches)
     assert list((tmp_path / "save" / "speech").glob("*.int16"))
     separated = sorted((tmp_path / "separated").glob("*_mix.wav"))
     assert [path.name for path in separated] == [f"{n}_mix.wav" for n in names]
@@ -206,11 +240,18 @@ def speakers_of(batch):
     return [talker for name in batch.id for talker in name.split("_")[1::2]]
 
 
-def test_speech_for_training_alone(speech, tmp_path):
+@pytest.mark.parametrize("data_folder", ["as an option", "in the file"])
+def test_speech_for_training_alone(data_folder, speech, tmp_path):
     """Validation and test keep to the mixtures on the disk."""
-    trees.make_wsj0mix(tmp_path / "data")
-    folders = f"--speech_folder={speech}", f"--data_folder={tmp_path / 'data'}"
-    seen = train_here(tmp_path / "run", *folders, DYNAMIC)
+    data = trees.make_wsj0mix(tmp_path / "data")
+    words, options = [f"--speech_folder={speech}", DYNAMIC], {}
+    if data_folder == "as an option":
+        words.append(f"--data_folder={data}")
+    else:
+        old = "data_folder: !PLACEHOLDER"
+        path = change_mini(tmp_path, old, f"data_folder: {data}")
+        options["hparams"] = path
+    seen = train_here(tmp_path / "run", *words, **options)
     assert scored(tmp_path / "run") == [
         f"tt{n}a_0.5_{n}b_-0.5" for n in range(2)
     ]
@@ -218,6 +259,7 @@ def test_speech_for_training_alone(speech, tmp_path):
         assert len(seen[stage]) == 2
         for batch in seen[stage]:
             assert all(name.startswith(start) for name in batch.id)
+            assert is_as_loaded(batch)
 
 
 def test_two_or_three_speakers(speech, tmp_path):
@@ -315,17 +357,43 @@ def test_run_goes_on_in_the_middle_of_an_epoch(
         assert (tmp_path / name).read_text() == (folder / name).read_text()
 
 
+# Writes down which process has which mixtures.
+NOTING_PROGRAM = """
+import os, pathlib, sys
+import train
+
+forward = train.Separation.compute_forward
+
+def note(brain, batch, stage):
+    path = pathlib.Path(sys.argv[0]).with_name(f"{stage.name}{os.environ['RANK']}")
+    with open(path, "a") as file:
+        file.writelines(f"{name}\\n" for name in batch.id)
+    return forward(brain, batch, stage)
+
+train.Separation.compute_forward = note
+train.run(sys.argv[1:])
+"""
+
+
 def test_number_of_processes_does_not_change_the_scores(speech, tmp_path):
-    """Two of them train and test, then one tests again."""
+    """Two of them train and test, then one tests again. None has a mixture
+    of the other.
+    """
+    program = tmp_path / "noting.py"
+    program.write_text(NOTING_PROGRAM)
     arguments = (f"--speech_folder={speech}", DYNAMIC)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node=2", "train.py", "hparams/mini.yaml"),
+            *("--nproc_per_node=2", str(program), "hparams/mini.yaml"),
             *(*TINY, *arguments, f"--output_folder={tmp_path}"),
         ],
         cwd=RECIPE,
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "PYTHONPATH": str(RECIPE),
+        },
         capture_output=True,
         text=True,
     )
@@ -333,5 +401,13 @@ def test_number_of_processes_does_not_change_the_scores(speech, tmp_path):
     assert done.stdout.count("Test scores") == 1
     two = {name: (tmp_path / name).read_text() for name in SCORES}
     assert len(scored(tmp_path)) == 3
+    for stage, counts in {
+        "TRAIN": [4, 4],
+        "VALID": [1, 1],
+        "TEST": [2, 1],
+    }.items():
+        names = [(tmp_path / f"{stage}{n}").read_text().split() for n in (0, 1)]
+        assert [len(each) for each in names] == counts
+        assert len({*names[0], *names[1]}) == sum(counts)
     train_here(tmp_path, *arguments, "--test_only")
     assert two == {name: (tmp_path / name).read_text() for name in SCORES}

@@ -200,7 +200,7 @@ def test_speaker_in_two_splits_is_warned_of(tmp_path, caplog, first, second):
     assert str(speech) in record.message and "eve" in record.message
 
 
-def test_junk_is_passed_over(tmp_path):
+def test_junk_is_passed_over(tmp_path, caplog):
     speech = tmp_path / "speech"
     for split in ("train", "valid", "test"):
         make_speech(speech / split, [f"{split}A", f"{split}B"])
@@ -214,7 +214,11 @@ def test_junk_is_passed_over(tmp_path):
     write(speech / "train" / ".hidden" / "u.wav")
     write(speaker / ".trash" / "u.wav")
     write(speaker / "short.wav", seconds=0.49)
+    assert not caplog.records
     assert find_speakers(speech) == before
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{speech} has 1 utterances under 0.5 s" in record.message
     write(speaker / "long.wav", seconds=0.5)
     assert "train/trainA/long.wav" in find_speakers(speech)["tr"]["trainA"]
 
@@ -241,6 +245,19 @@ def test_sound_files(tmp_path):
     assert found == ["a.flac", "b/c.wv1", "b.SPH"]
 
 
+def test_one_file_of_each_utterance(tmp_path):
+    """The original, not what someone has made of it, in whatever case."""
+    kinds = [".wv1", ".SPH", ".flac", ".WAV"]
+    for number in range(len(kinds)):
+        for suffix in kinds[number:]:
+            (tmp_path / f"u.{number}{suffix}").touch()
+    (tmp_path / "u.wav").touch()
+    names = [f"u.{number}{kind}" for number, kind in enumerate(kinds)]
+    assert sound_files(tmp_path) == [
+        tmp_path / name for name in (*names, "u.wav")
+    ]
+
+
 def test_training_speakers_alone(librispeech, flat):
     everything = find_speakers(librispeech)
     assert find_training_speakers(librispeech) == everything["tr"]
@@ -259,8 +276,27 @@ def test_training_speakers_need_no_other_split(tmp_path):
 
 
 def test_too_few_speakers(flat):
-    with pytest.raises(UserError, match="too few speakers: 1 for train"):
+    with pytest.raises(UserError, match="speech has too few") as caught:
         find_speakers(flat, n_spks=4)
+    message = str(caught.value)
+    assert "9 folders" in message and "4 or more each, 12 in all" in message
+    assert "\n" not in message
+    assert count(find_speakers(flat, n_spks=3)) == {"tr": 3, "cv": 3, "tt": 3}
+
+
+@pytest.mark.parametrize("find", [find_speakers, find_training_speakers])
+def test_splits_deeper_down_are_no_speakers(find, wsj0):
+    """Discs, say, each of which would pass for a speaker."""
+    for number in range(1, 10):
+        disc = wsj0.parent / "discs" / f"11-{number}.1" / "wsj0"
+        write(disc / "a_other" / "01u" / "u.wv1")
+    assert find(wsj0.parent / "discs")
+    wsj0.rename(wsj0.parent / "discs" / "11-9.1" / "wsj0" / "sounds")
+    with pytest.raises(UserError, match=r"below 11-9\.1") as caught:
+        find(wsj0.parent / "discs")
+    message = str(caught.value)
+    assert "discs is no folder of speakers" in message
+    assert "si_" in message and "\n" not in message
 
 
 @pytest.mark.parametrize("lacking", ["train", "valid", "test"])

@@ -189,6 +189,72 @@ def test_samples_without_an_index_are_not_trusted(speech):
     assert store.path.read_bytes() == content
 
 
+@pytest.mark.parametrize("damage", ["half", "", "{}", "[]", "null", b"\xff"])
+def test_damaged_index_is_made_again(speech, damage):
+    store = open_here(speech)
+    path = store.path.with_suffix(".json")
+    before = {p.name: p.read_bytes() for p in files(speech)}
+    if damage == "half":
+        damage = before[path.name][:100]
+    path.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+    assert open_here(speech).names == NAMES
+    assert {p.name: p.read_bytes() for p in files(speech)} == before
+
+
+def test_store_of_another_format_is_made_again(speech, monkeypatch):
+    old = open_here(speech)
+    old.path.write_bytes(bytes(old.path.stat().st_size))
+    monkeypatch.setattr(speech_store, "FORMAT", speech_store.FORMAT + 1)
+    new = open_here(speech)
+    assert new.path != old.path and new.read(0).any()
+
+
+def test_samples_are_on_the_disk_before_their_index(speech, monkeypatch):
+    """An index vouches for them, even if the power fails."""
+    events, sync, write = [], os.fsync, speech_store.write_text
+
+    def note_sync(number):
+        events.append(os.fstat(number).st_size)
+        sync(number)
+
+    def note_write(path, text):
+        events.append(path.suffix)
+        write(path, text)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(speech_store, "write_text", note_write)
+    size = open_here(speech).path.stat().st_size
+    assert events[:2] == [size, ".json"]
+
+
+def test_rate_below_the_wanted_one_is_warned_of(speech, caplog):
+    """Once, with one of the files."""
+    open_here(speech, NAMES[3:], rate=16000)
+    assert not caplog.records
+    store = open_here(speech, rate=16000)
+    assert store.rate == 16000 and len(store) == 4
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "ann/1.wav has 8000 Hz" in record.message
+    assert "16000 Hz" in record.message
+
+
+def test_names_that_are_not_unicode(speech, monkeypatch):
+    """Of an old disc; what reads the sound may know them or not."""
+    monkeypatch.setattr(
+        speech_store,
+        "_decode",
+        lambda task: (np.ones(9, np.int16), 1.0, RATE),
+    )
+    name = os.fsdecode(b"bob/\xfc.wv1")
+    try:
+        (speech / NAMES[2]).rename(speech / name)
+    except OSError:
+        pytest.skip("the file system allows Unicode alone")
+    store = open_here(speech, [name])
+    assert store.names == open_here(speech, [name]).names == [name]
+
+
 @pytest.mark.parametrize("kept", [None, 0, 1000])
 def test_index_without_its_samples_is_not_trusted(speech, kept):
     """Someone freed some space, or the computer crashed."""
@@ -266,6 +332,13 @@ def test_silent_noise_is_allowed(speech):
     soundfile.write(speech / "noise.wav", np.zeros(4000), RATE)
     store = open_here(speech, ["noise.wav"], channel=0)
     assert store.levels[0] == 0 and not store.read(0).any()
+
+
+def test_empty_noise_is_named(speech):
+    soundfile.write(speech / "noise.wav", np.zeros(0), RATE)
+    with pytest.raises(UserError, match=r"noise\.wav is empty") as caught:
+        open_here(speech, ["noise.wav"], channel=0)
+    assert "\n" not in str(caught.value) and files(speech) == []
 
 
 def test_folder_that_cannot_be_written(speech):

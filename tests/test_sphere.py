@@ -13,7 +13,7 @@ from shorten import HEADER, write_shortened, write_sphere
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.sphere import (
     find_decoder,
-    read_header,
+    is_sphere,
     read_speech,
     speech_info,
 )
@@ -140,25 +140,26 @@ def test_names(tmp_path, monkeypatch, decoder, name):
     check_exact(tmp_path / name, signal())
 
 
-def test_header_fields(tmp_path):
-    path = tmp_path / "a.wv1"
-    write_sphere(path, signal(), 16000, "10", speaker_id="01t", sample_max=-7)
-    header = read_header(path)
-    assert header["microphone"] == "Sennheiser HMD 410"
-    assert header["speaker_id"] == "01t" and header["sample_max"] == -7
-    assert header["sample_byte_format"] == "10"
-    assert header["sample_count"] == 4000
-
-
 def test_header_by_hand(tmp_path):
     """Another size, a real number, a comment, blanks, an empty string."""
     text = (
         "NIST_1A\n   2048\n; sample_rate -i 1\n\nfirst -r -2.5e3\n"
-        "second -s0 \nthird\t-s3 abcd \nend_head\nafter -i 1\n"
+        "second -s0 \nsample_rate\t-i 11025 \nchannel_count -i 1\n"
+        "sample_count -i 77\nend_head\nsample_count -i 1\n"
     )
     path = tmp_path / "a.sph"
-    path.write_bytes(text.encode().ljust(2048))
-    assert read_header(path) == {"first": -2500.0, "second": "", "third": "abc"}
+    path.write_bytes(text.encode().ljust(2048) + b"ajkg")
+    assert speech_info(path) == (11025, 1, 77, "NIST", "SHORTEN")
+
+
+def test_sphere_shows_in_the_first_bytes(tmp_path):
+    for name in ("a.wav", "a.wv1"):
+        write_shortened(tmp_path / name, signal())
+        assert is_sphere(tmp_path / name)
+        soundfile.write(tmp_path / name, signal(), 8000, format="WAV")
+        assert not is_sphere(tmp_path / name)
+    with pytest.raises(UserError, match=r"Cannot read .*b\.wv1: No such file"):
+        is_sphere(tmp_path / "b.wv1")
 
 
 @pytest.mark.parametrize("kept", [HEADER + 8000 - 1, HEADER + 1, HEADER])
@@ -234,15 +235,13 @@ def test_header_cut_short(tmp_path):
     for kept, message in ((600, "is truncated"), (9, "does not begin")):
         cut(path, kept)
         with pytest.raises(UserError, match=message):
-            read_header(path)
+            speech_info(path)
 
 
 def test_unreadable(tmp_path):
     (tmp_path / "a.wv1").write_text("hello")
     with pytest.raises(UserError, match=r"Cannot read .*a\.wv1 as sound"):
         read_speech(tmp_path / "a.wv1")
-    with pytest.raises(UserError, match="does not begin like one"):
-        read_header(tmp_path / "a.wv1")
     with pytest.raises(UserError, match=r"Cannot read .*b\.wv1: No such file"):
         read_speech(tmp_path / "b.wv1")
     write_sphere(tmp_path / "c", signal(), sample_coding="pcm,shortpack-v0")
@@ -286,7 +285,7 @@ def test_missing_decoder(tmp_path, no_decoder):
     [
         ("echo bad luck >&2; echo more >&2; exit 1", "bad luck"),
         ("exit 3", "exit status 3"),
-        ("echo no sound", "Format not recognised"),
+        ("echo no sound", "Format not recognised. Copy"),
         # What sph2pipe does with some truncated files.
         ("echo premature EOF >&2; while :; do :; done", "premature EOF"),
         ("echo premature EOF >&2; exit 0", "premature EOF"),
@@ -301,6 +300,31 @@ def test_failing_decoder(tmp_path, monkeypatch, script, message):
     text = str(caught.value)
     assert text.startswith(f"sph2pipe cannot decode {path}: ")
     assert "\n" not in text and "more" not in text
+
+
+def decoded_file(folder, count):
+    """What a fake decoder may write, and the file that it is asked for."""
+    soundfile.write(folder / "decoded.wav", signal(count), 16000)
+    write_shortened(folder / "a.wv1", signal())
+    return folder / "a.wv1"
+
+
+def test_no_more_samples_than_the_header_says(tmp_path, monkeypatch):
+    path = decoded_file(tmp_path, 4100)
+    script = f"cat {tmp_path}/decoded.wav"
+    fake_sph2pipe(tmp_path / "programs", f"/bin/{script}", monkeypatch)
+    check_exact(path, signal(4100)[:4000])
+
+
+def test_early_end_is_an_error_after_all(tmp_path, monkeypatch):
+    """The decoder has written enough and left with status 0."""
+    path = decoded_file(tmp_path, 4000)
+    # The complaint comes when there is nobody to be killed any more.
+    late = "(/bin/sleep 0.3; echo premature EOF >&2) >/dev/null &"
+    script = f"{late}\nexec /bin/cat {tmp_path}/decoded.wav"
+    fake_sph2pipe(tmp_path / "programs", script, monkeypatch)
+    with pytest.raises(UserError, match="cannot decode .*: premature EOF"):
+        read_speech(path)
 
 
 def test_decoder_that_cannot_start(tmp_path, monkeypatch):

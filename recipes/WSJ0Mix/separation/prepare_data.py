@@ -263,6 +263,11 @@ def main(argv=None):
     except UserError as error:
         print(f"prepare_data.py: error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = [str(error.filename)] if error.filename is not None else []
+        why = ": ".join([*where, error.strerror or str(error)])
+        print(f"prepare_data.py: error: {why}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("prepare_data.py: interrupted", file=sys.stderr)
         return 130

@@ -38,7 +38,13 @@ from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.losses import pit_si_snr_loss
 from dpcl_dprnn.separation import load_pretrained
-from dpcl_dprnn.training import gather, leave_group, on_main, reuse_memory
+from dpcl_dprnn.training import (
+    exit_on_sigterm,
+    gather,
+    leave_group,
+    on_main,
+    reuse_memory,
+)
 from prepare_data import prepare_manifests
 
 
@@ -229,14 +235,15 @@ def main(argv):
     sb.utils.distributed.ddp_init_group(run_opts)
     if run_opts.device == "cpu":
         reuse_memory()
-    hparams = load_hparams(hparams_file, overrides)
+    hparams, overrides = load_hparams(hparams_file, overrides)
     on_main(
         make_output_folder,
         hparams=hparams,
         hparams_file=hparams_file,
         overrides=overrides,
     )
-    datasets = make_datasets(hparams)
+    with exit_on_sigterm():
+        datasets = make_datasets(hparams)
     if not run_opts.test_only:
         check_batch(datasets["train"], hparams["batch_size"])
     if hparams["pretrained"]:
@@ -272,7 +279,6 @@ def make_datasets(hparams):
         "sample_rate": hparams["sample_rate"],
         "training_crop": hparams["training_crop"],
         "seed": hparams["seed"],
-        "epoch_counter": hparams["epoch_counter"],
     }
     if hparams["data_folder"]:
         if not hparams["skip_prep"]:
@@ -292,17 +298,22 @@ def make_datasets(hparams):
             "test": hparams["test_data"],
         }
         sets = mixture_datasets(
-            manifests, data_folder=hparams["data_folder"], **common
+            manifests,
+            data_folder=hparams["data_folder"],
+            epoch_counter=hparams["epoch_counter"],
+            **common,
         )
     if hparams["speech_folder"]:
-        common.update(
+        dynamic_sets = on_main(
+            make_dynamic_sets,
             speech_folder=hparams["speech_folder"],
             cache=hparams["speech_cache"],
             settings=hparams["dynamic_mixing"],
             training_only=bool(sets),
+            **common,
         )
-        on_main(make_dynamic_sets, **common)  # decodes what is not yet
-        sets.update(make_dynamic_sets(**common))
+        dynamic_sets["train"].epoch_counter = hparams["epoch_counter"]
+        sets.update(dynamic_sets)
         # These mixtures are new in every epoch as they are.
         hparams["train_mixing"] = RandomMixing(hparams["sample_rate"])
     return sets

@@ -13,7 +13,7 @@ import typing
 import numpy as np
 import soundfile
 
-from .errors import UserError
+from .errors import UserError, writing_error
 
 SOUND_SUFFIXES = (".wav", ".flac")
 
@@ -51,7 +51,7 @@ def atomic_path(path):
     Raises
     ------
     UserError
-        When the folder cannot be written or the disk is full.
+        When the file cannot be written, see `errors.writing_error`.
     """
     path = pathlib.Path(path)
     temporary = None
@@ -68,10 +68,7 @@ def atomic_path(path):
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise UserError(
-            f"Cannot write {path}: {error.strerror or error}. "
-            "Free some space or choose another folder."
-        ) from error
+        raise writing_error(path, error) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -143,8 +140,9 @@ def opened(path):
         OSError,
         UnicodeEncodeError,  # a name that is not UTF-8
     ) as error:
+        why = str(error).rstrip(".")
         raise UserError(
-            f"Cannot read {path} as sound: {error}. Replace or remove the file."
+            f"Cannot read {path} as sound: {why}. Replace or remove the file."
         ) from error
 
 

@@ -60,8 +60,6 @@ def parse_command_line(argv):
     lines = [line for line in overrides.split("\n") if line]
     lines += [argument[2:].replace("=", ": ", 1) for argument in whole]
     last = {line.split(":", 1)[0]: line for line in lines}
-    if "speech_folder" in last:  # enough to train on
-        last.setdefault("data_folder", 'data_folder: ""')
     return hparams_file, run_opts, "\n".join(last.values())
 
 
@@ -77,7 +75,9 @@ def load_hparams(path, overrides):
 
     Returns
     -------
-    dict
+    hparams : dict
+    overrides : str
+        Those given, and an empty `data_folder` where a `speech_folder` does.
 
     Raises
     ------
@@ -97,8 +97,14 @@ def load_hparams(path, overrides):
     try:
         keys, changes = YAML().load(text), YAML().load(overrides) or {}
         check_keys(keys, changes, path)
-        check_values({**keys, **changes}, path)
-        return load_hyperpyyaml(text, overrides)
+        settings = {**keys, **changes}
+        if settings.get("speech_folder") and is_placeholder(
+            settings.get("data_folder")
+        ):
+            settings["data_folder"] = ""
+            overrides += '\ndata_folder: ""\n'
+        check_values(settings, path)
+        return load_hyperpyyaml(text, overrides), overrides
     except (YAMLError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         raise UserError(f"{path} or an override of it: {line}") from error
@@ -115,6 +121,11 @@ def load_hparams(path, overrides):
         ValueError,
     ) as error:  # of a reference, or of what the file builds
         raise UserError(explain(error, path)) from error
+
+
+def is_placeholder(value):
+    """Whether a value is a !PLACEHOLDER, still to be given."""
+    return getattr(getattr(value, "tag", None), "value", None) == "!PLACEHOLDER"
 
 
 def no_torchvision(record):
@@ -170,6 +181,17 @@ def check_values(settings, path):
                 f"{key} is {value!r} in {path} or on the command line; a "
                 f"{'whole ' if key in WHOLE else ''}number above 0 is needed."
             )
+    seed = settings.get("seed")
+    whole = isinstance(seed, int) and not isinstance(seed, bool)
+    if not hasattr(seed, "tag") and not (whole and seed >= 0):
+        raise UserError(
+            f"seed is {seed!r} in {path} or on the command line; a whole "
+            "number from 0 on is needed."
+        )
+    if settings.get("speech_folder") and not settings.get("speech_cache"):
+        raise UserError(
+            "speech_cache is empty. Name a folder for the decoded speech."
+        )
     if not (settings.get("data_folder") or settings.get("speech_folder")):
         raise UserError(
             "--data_folder is empty. Name the folder of the mixtures, or a "

@@ -142,8 +142,9 @@ def check_batch(dataset, batch_size):
     if len(dataset) < batch_size * ranks:
         raise UserError(
             f"There are {len(dataset)} training mixtures, fewer than a batch "
-            f"of {batch_size} on each of {ranks} processes. Add data or lower "
-            "--batch_size."
+            f"of {batch_size} on each of {ranks} processes. Add data, set a "
+            "larger dynamic_mixing.train if they are mixed on the fly, or "
+            "lower --batch_size."
         )
 
 

@@ -6,11 +6,13 @@ stop it; it lists them all.
 
 import os
 import pathlib
+import sys
 
 from .audio import write_text
 from .doctor_mixtures import examine_mixtures
+from .doctor_report import printable
 from .doctor_speech import examine_speech
-from .doctor_wsj0 import examine_wsj0, has_wsj0
+from .doctor_wsj0 import examine_wsj0
 from .errors import UserError
 from .layouts import find_data_sets
 
@@ -58,11 +60,13 @@ def _examine(data, levels, options):
     data_sets = _find_all(data)
     if data_sets:
         report = examine_mixtures(data_sets, **options)
-    elif has_wsj0(data):
-        return examine_wsj0(data, levels, **options)
     else:
+        report = examine_wsj0(data, levels, **options)
+        if report:
+            return report
         report = examine_speech(data, **options)
     if report is None:
+        _refuse_unfinished(data)
         names = sorted(path.name for path in data.iterdir())
         raise UserError(
             f"{data} is nothing known: neither mixtures, nor WSJ0 (si_tr_s, "
@@ -72,6 +76,16 @@ def _examine(data, levels, options):
     if levels:
         report.notes.append("this is not WSJ0: --levels is not used")
     return report
+
+
+def _refuse_unfinished(data):
+    """Say so where mixtures were begun and none is finished."""
+    for depth in range(4):
+        for folder in data.glob("*/" * depth + ".*-unfinished"):
+            raise UserError(
+                f"{folder.parent} has mixtures that are unfinished. Run the "
+                "same command again: it goes on where it stopped."
+            )
 
 
 def _find_all(data):
@@ -108,6 +122,6 @@ def check(data, levels=None, quick=False, problems=None):
     """
     report = examine(data, levels, quick)
     if problems:
-        write_text(problems, report.problem_lines(data))
-    print(report.page(data), end="")
+        write_text(problems, printable(report.problem_lines(data)))
+    print(printable(report.page(data), sys.stdout.encoding or "utf-8"), end="")
     return not report.problems

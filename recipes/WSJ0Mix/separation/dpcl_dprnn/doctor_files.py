@@ -5,6 +5,7 @@ Worker processes run it, so it imports little. Samples are in steps of 16 bits
 """
 
 import hashlib
+import itertools
 import typing
 
 import numpy as np
@@ -12,12 +13,11 @@ import numpy as np
 from .audio import opened
 from .doctor_report import Kind, Problem
 from .errors import UserError
-from .sphere import read_speech, speech_info
+from .sphere import is_sphere, read_speech, speech_info
 
 FULL_SCALE = 32767  # in steps; -32768 is beyond it, too
 CLIPPED = 3  # equal samples at full scale in a row
 SILENT = 4  # steps
-SPHERE = (".wv1", ".sph")
 
 
 class MixtureTask(typing.NamedTuple):
@@ -87,7 +87,7 @@ def read_steps(path, rate=None):
 
 def _read(path):
     """The samples of a file in steps of 16 bits, [T] or [T, channels]."""
-    if str(path).lower().endswith(SPHERE):
+    if is_sphere(path):  # whatever its suffix
         info = speech_info(path)
         if info.channels > 1:
             return np.empty((0, info.channels)), info.rate
@@ -223,7 +223,8 @@ def _compare(check, task, mixture, sources):
         detail = f"up to {largest:.0f} steps of 16 bits off"
     if absent:
         problems.append(Problem(Kind.NOT_THE_SUM, path, detail))
-    if any(np.array_equal(sources[0], s) for s in sources[1:]):
+    pairs = itertools.combinations(sources, 2)
+    if any(np.array_equal(one, other) for one, other in pairs):
         problems.append(Problem(Kind.SAME_SOURCES, path))
     return check._replace(
         problems=problems,

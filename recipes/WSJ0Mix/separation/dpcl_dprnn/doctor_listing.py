@@ -7,8 +7,9 @@ import typing
 
 from .audio import SOUND_SUFFIXES
 from .doctor_report import Kind, Problem
-from .errors import UserError
+from .errors import UserError, few
 from .layouts import SPLITS
+from .places import unfinished
 
 # What is the speaker in the name of an utterance.
 WSJ0_UTTERANCE = re.compile(r"(\d[0-9a-z]{2})[a-z][0-9a-z]{4}")
@@ -46,7 +47,7 @@ def list_mixtures(data_set, report, junk):
     found = []
     for split in SPLITS:
         if not data_set.folders[split]:
-            report.notes.append(f"there is no {split} split")
+            _miss_split(data_set, split, report)
         for folder in data_set.folders[split]:
             rows = _list_rows(data_set, split, folder, report.problems, junk)
             _compare_metadata(data_set, split, folder, rows, report)
@@ -62,6 +63,22 @@ def list_mixtures(data_set, report, junk):
         if "wv2" in os.path.relpath(mixture.paths[0], above).lower()
     ]
     return found
+
+
+def _miss_split(data_set, split, report):
+    """Note or report that a split is missing."""
+    if split in data_set.scheme.optional:
+        report.notes.append(f"there is no {split} split")
+        return
+    folder = data_set.scheme.splits[split][0]
+    begun = unfinished(data_set.root / folder).exists()
+    report.problems.append(
+        Problem(
+            Kind.NO_SPLIT,
+            str(data_set.place(folder, data_set.kind)),
+            "unfinished: run the same command again" if begun else "",
+        )
+    )
 
 
 def _list_rows(data_set, split, folder, problems, junk):
@@ -137,10 +154,8 @@ def junk_notes(junk):
     if not junk:
         return []
     names = sorted({os.path.basename(path) for path in junk})
-    more = ", ..." if len(names) > 3 else ""
     return [
-        f"{len(junk):,} hidden or other files are passed over "
-        f"({', '.join(names[:3])}{more})"
+        f"{len(junk):,} hidden or other files are passed over ({few(names)})"
     ]
 
 

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from .doctor_facts import hours_of, lengths_of, sample
 from .doctor_files import MixtureTask, check_mixture
 from .doctor_listing import junk_notes, list_mixtures, name_parts
 from .doctor_report import Kind, Problem, Report, span
@@ -85,11 +86,7 @@ def _check_all(data_set, mixtures, quick, jobs, progress):
     chosen = []
     for split in SPLITS:
         here = [m for m in mixtures if m.split == split and m.whole]
-        if quick and len(here) > SAMPLE:
-            rng = np.random.default_rng(0)
-            picked = rng.choice(len(here), SAMPLE, replace=False)
-            here = [here[index] for index in sorted(picked)]
-        chosen += here
+        chosen += sample(here, SAMPLE) if quick else here
     noisy = data_set.mixture_type == "both"
     tasks = [MixtureTask(m.paths, data_set.rate, noisy) for m in chosen]
     if len(tasks) < FEW:
@@ -143,12 +140,6 @@ def _fact(data_set, split, mixtures, checks):
     named = [gains[0] - g for _, gains in names for g in gains[1:]]
     measured = [level for check in checks for level in check.levels]
     seconds = [c.frames / c.rate for c in checks if c.frames]
-    lengths, hours = "?", "?"
-    if seconds:
-        middle = float(np.median(seconds))
-        shortest, longest = min(seconds), max(seconds)
-        lengths = f"{shortest:.1f}/{middle:.1f}/{longest:.1f}"
-        hours = f"{np.mean(seconds) * len(mixtures) / 3600:.2f}"
     if data_set.mixture_type == "both":
         ratios = [c.snr for c in checks if c.snr is not None]
         last = f"{np.median(ratios):.1f} dB" if ratios else "?"
@@ -156,7 +147,8 @@ def _fact(data_set, split, mixtures, checks):
         residues = [c.residue for c in checks if c.residue is not None]
         last = f"{max(residues):.0f} LSB" if residues else "?"
     return TABLE.format(
-        *(split, f"{len(mixtures):,}", hours, lengths, len(speakers) or "?"),
+        *(split, f"{len(mixtures):,}", hours_of(seconds, len(mixtures))),
+        *(lengths_of(seconds), len(speakers) or "?"),
         *(span(named), span(measured), last),
     )
 

@@ -12,7 +12,11 @@ NAMES = 5  # names at most for each kind of problem
 class Kind(enum.Enum):
     """The problems that the doctor knows, and what to do about each."""
 
-    # Files
+    # Folders and files
+    UNREADABLE_FOLDER = (
+        "folders that cannot be read",
+        "Check the disk and who may read them.",
+    )
     UNREADABLE = "files that cannot be read", "Copy or make them again."
     EMPTY = "files without samples", "Copy or make them again."
     NOT_FINITE = "files with NaN or infinite samples", "Make them again."
@@ -75,7 +79,7 @@ class Kind(enum.Enum):
     )
     NO_SPLIT = (
         "missing splits",
-        "Add them, or have folders of speakers only.",
+        "Copy or make them: train, valid and test are all needed.",
     )
     COPY = "utterances that come twice", "Remove one of each."
     COPY_ELSEWHERE = (
@@ -177,6 +181,24 @@ class Report:
             for kind, problems in self.by_kind().items()
             for p in problems
         )
+
+
+def folder_problem(error):
+    """The problem of a folder that cannot be read, from its `OSError`."""
+    return Problem(Kind.UNREADABLE_FOLDER, error.filename, error.strerror)
+
+
+def printable(text, encoding="utf-8"):
+    """Text with escapes for what an encoding cannot write.
+
+    File names may be bytes that are no text at all.
+
+    Example
+    -------
+    >>> print(printable("é.wav", "ascii"))
+    \\xe9.wav
+    """
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _name(problem, data):

@@ -3,10 +3,10 @@
 import os
 import pathlib
 
-import numpy as np
-
+from .doctor_facts import hours_of, lengths_of, sample
 from .doctor_files import check_speech
-from .doctor_report import Kind, Problem, Report
+from .doctor_report import Kind, Problem, Report, folder_problem
+from .errors import few
 from .parallel import parallel_map
 from .speakers import SHORTEST, SPLITS, sound_files, split_folders
 
@@ -35,9 +35,11 @@ def examine_speech(speech, quick=False, jobs=None, progress=True):
         None if no folder in it has sound files.
     """
     report = Report("speech, a folder for each speaker")
-    splits, loose = list_speech(speech)
+    errors = []
+    splits, loose = list_speech(speech, errors.append)
     if not any(splits.values()):
         return None
+    report.problems += map(folder_problem, errors)
     if quick:
         report.notes.append(
             f"quick: up to {SAMPLE} utterances a split were read; hours are "
@@ -53,9 +55,10 @@ def examine_speech(speech, quick=False, jobs=None, progress=True):
             *("length in s", "rate"),
         )
     )
-    chosen = {
-        split: _chosen(speakers, quick) for split, speakers in splits.items()
-    }
+    chosen = {}
+    for split, speakers in splits.items():
+        paths = [path for each in speakers.values() for path in each]
+        chosen[split] = sample(paths, SAMPLE) if quick else paths
     paths = [path for each in chosen.values() for path in each]
     jobs = 1 if len(paths) < FEW else jobs
     checks = parallel_map(
@@ -78,8 +81,15 @@ def examine_speech(speech, quick=False, jobs=None, progress=True):
     return report
 
 
-def list_speech(speech):
+def list_speech(speech, on_error):
     """List the utterances of every speaker, whatever is wrong with them.
+
+    Arguments
+    ---------
+    speech : str or Path
+        Folder of speakers.
+    on_error : callable
+        Gets the `OSError` of each folder that cannot be read.
 
     Returns
     -------
@@ -94,16 +104,16 @@ def list_speech(speech):
     for split, folders in split_folders(speech).items():
         for folder in folders:
             speakers = splits.setdefault(SPLITS[split][0], {})
-            _list_speakers(folder, speakers, loose)
+            _list_speakers(folder, speakers, loose, on_error)
     if not splits:
         splits["all"] = {}
-        _list_speakers(speech, splits["all"], loose)
+        _list_speakers(speech, splits["all"], loose, on_error)
     return splits, loose
 
 
-def _list_speakers(folder, found, loose):
+def _list_speakers(folder, found, loose, on_error):
     """Add the utterances below a folder, by speaker."""
-    for path in sound_files(folder):
+    for path in sound_files(folder, on_error):
         inside = path.relative_to(folder).parts
         if len(inside) > 1:
             found.setdefault(inside[0], []).append(str(path))
@@ -111,29 +121,15 @@ def _list_speakers(folder, found, loose):
             loose.append(str(path))
 
 
-def _chosen(speakers, quick):
-    """The utterances to read."""
-    paths = [path for each in speakers.values() for path in each]
-    if not quick or len(paths) <= SAMPLE:
-        return paths
-    picked = np.random.default_rng(0).choice(len(paths), SAMPLE, replace=False)
-    return [paths[index] for index in sorted(picked)]
-
-
 def _fact(split, speakers, checks):
     """The line of the page about one split."""
     count = sum(map(len, speakers.values()))
     seconds = [check.frames / check.rate for check in checks if check.frames]
-    lengths, hours = "?", "?"
-    if seconds:
-        shortest, longest = min(seconds), max(seconds)
-        middle = float(np.median(seconds))
-        lengths = f"{shortest:.1f}/{middle:.1f}/{longest:.1f}"
-        hours = f"{np.mean(seconds) * count / 3600:.2f}"
     rates = sorted({check.rate for check in checks if check.rate})
     rates = " and ".join(f"{rate} Hz" for rate in rates) or "?"
     return TABLE.format(
-        split, f"{len(speakers):,}", f"{count:,}", hours, lengths, rates
+        *(split, f"{len(speakers):,}", f"{count:,}"),
+        *(hours_of(seconds, count), lengths_of(seconds), rates),
     )
 
 
@@ -145,10 +141,9 @@ def _note_short(checks, report):
         if check.frames and check.frames < SHORTEST * check.rate
     ]
     if short:
-        more = ", ..." if len(short) > 3 else ""
         report.notes.append(
             f"{len(short):,} utterances under {SHORTEST} s are passed over "
-            f"({', '.join(short[:3])}{more})"
+            f"({few(short)})"
         )
 
 

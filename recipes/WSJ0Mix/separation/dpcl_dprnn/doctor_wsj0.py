@@ -7,20 +7,20 @@ import typing
 import numpy as np
 
 from .audio import resample
+from .doctor_facts import hours_of, sample
 from .doctor_files import reading_problem
-from .doctor_report import Kind, Problem, Report
+from .doctor_report import Kind, Problem, Report, folder_problem
 from .errors import UserError
-from .levels import active_level
+from .levels import LEVEL_RATE, active_level
 from .parallel import parallel_map
 from .sphere import find_decoder, read_speech, speech_info
-from .wsj0 import KINDS, SECOND_MICROPHONE, find_utterances
+from .wsj0 import KINDS, find_files
 from .wsj0_tables import read_levels
 
 OFFICIAL = {"si_tr_s": 12776, "si_dt_05": 1206, "si_et_05": 651}
 SAMPLE = 100  # utterances of each folder that a quick check reads
 FEW = 200  # read before another process has even started
 ALMOST = 0.9  # of the published number: more may be an unfinished copy
-LEVEL_RATE = 8000  # Hz; the published levels were measured there
 TOLERANCE = 3.0  # dB
 TABLE = "  {:9} {:>10} {:>9} {:>8} {:>6}  {}"
 
@@ -60,10 +60,15 @@ def examine_wsj0(wsj0, levels=None, quick=False, jobs=None, progress=True):
 
     Returns
     -------
-    Report
+    Report or None
+        None if there is no utterance of WSJ0.
     """
-    utterances = list_utterances(wsj0)
+    unreadable = []
+    utterances = list_utterances(wsj0, unreadable.append)
+    if not utterances:
+        return None
     report = Report("WSJ0")
+    report.problems += map(folder_problem, unreadable)
     if quick:
         report.notes.append(
             f"quick: up to {SAMPLE} utterances a folder were read whole"
@@ -93,26 +98,27 @@ def examine_wsj0(wsj0, levels=None, quick=False, jobs=None, progress=True):
     return report
 
 
-def has_wsj0(folder):
-    """Whether a folder has utterances of WSJ0."""
-    keys = find_utterances(folder, kinds=(*KINDS, *SECOND_MICROPHONE))
-    return any(key.split("/")[0] in OFFICIAL for key in keys)
-
-
-def list_utterances(wsj0):
+def list_utterances(wsj0, on_error):
     """Find the utterances and all files of each.
+
+    Arguments
+    ---------
+    wsj0 : str or Path
+        The folder.
+    on_error : callable
+        See `folders.walk`.
 
     Returns
     -------
     dict
         `{"si_tr_s/40n/40na010x": {"wv1": path, "wav": path}, ...}`, sorted.
     """
-    found = collections.defaultdict(dict)
-    for kind in (*KINDS, *SECOND_MICROPHONE):
-        for key, path in find_utterances(wsj0, kinds=(kind,)).items():
-            if key.split("/")[0] in OFFICIAL:
-                found[key][kind] = str(path)
-    return dict(sorted(found.items()))
+    found = find_files(wsj0, on_error=on_error)
+    return {
+        key: found[key]
+        for key in sorted(found)
+        if key.split("/")[0] in OFFICIAL
+    }
 
 
 def _tasks(utterances, levels, quick):
@@ -120,11 +126,7 @@ def _tasks(utterances, levels, quick):
     tasks = {}
     for folder in OFFICIAL:
         keys = [key for key in utterances if key.startswith(f"{folder}/")]
-        whole = set(keys)
-        if quick and len(keys) > SAMPLE:
-            rng = np.random.default_rng(0)
-            picked = rng.choice(len(keys), SAMPLE, replace=False)
-            whole = {keys[index] for index in picked}
+        whole = set(sample(keys, SAMPLE) if quick else keys)
         for key in keys:
             level = levels.get(key.rpartition("/")[2])
             tasks[key] = Task(utterances[key], level, key not in whole)
@@ -203,7 +205,7 @@ def _fact(folder, published, checks):
     return TABLE.format(
         *(folder, f"{len(checks):,}", f"{published:,}"),
         len({key.split("/")[1] for key in checks}),
-        f"{sum(seconds) / 3600:.1f}" if seconds else "?",
+        hours_of(seconds, len(seconds), digits=1),
         ", ".join(f"{kind}: {n:,}" for kind, n in kinds.most_common(4)),
     )
 

@@ -9,6 +9,8 @@ import torch
 from .audio import resample
 
 MAX_PEAK = 0.9  # of mixtures and sources, as in wsj0-mix
+PAUSE = 0.01  # of the active level: a piece with less has no speech in it
+TRIES = 50  # to find a piece with speech, in recordings with long pauses
 LONGEST_STEM = 32  # bytes; five of them still fit in a file's name
 
 
@@ -120,12 +122,18 @@ class Mixer:
         return duration, int(lag * duration)  # never beyond the crop
 
     def _piece(self, utterance, speed, duration, rng):
-        """A random piece of an utterance, at its speed, in its room."""
+        """A random piece of an utterance that is not all pause, at its speed,
+        in its room.
+        """
         length = min(
             -(-duration * int(speed) // 100), self.speech.lengths[utterance]
         )
-        start = rng.integers(self.speech.lengths[utterance] - length + 1)
-        piece = self.speech.read(utterance, start, length)
+        quiet = PAUSE * self.speech.levels[utterance] * length
+        for _ in range(TRIES):
+            start = rng.integers(self.speech.lengths[utterance] - length + 1)
+            piece = self.speech.read(utterance, start, length)
+            if piece @ piece > quiet:
+                break
         piece = resample(piece, int(speed), 100)[:duration]
         if self.rooms is not None:
             piece = self._in_room(piece, rng)

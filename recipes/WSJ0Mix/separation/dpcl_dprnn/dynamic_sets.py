@@ -1,11 +1,17 @@
 """From a folder of speakers to the datasets of training, mixed on the fly."""
 
-import dataclasses
 import pathlib
+
+import numpy as np
 
 from .dynamic import DynamicMixtures, Mixer
 from .errors import UserError
-from .speakers import find_speakers, find_training_speakers, sound_files
+from .speakers import (
+    find_speakers,
+    find_training_speakers,
+    sound_files,
+    split_folders,
+)
 from .speech_store import open_store
 
 SPLITS = {"train": "tr", "valid": "cv", "test": "tt"}
@@ -21,14 +27,13 @@ def make_dynamic_sets(
     sample_rate,
     training_crop,
     seed,
-    epoch_counter,
     training_only=False,
 ):
     """Datasets of mixtures that are made on the fly.
 
-    Training has new mixtures of random pieces in every epoch; validation and
-    test have fixed ones of whole utterances, or of half a minute of longer
-    ones, at their own speed.
+    Training mixes short pieces, validation and test up to half a minute of
+    each utterance, at its own speed. No split has a speaker, noise or room of
+    another, where there are enough.
 
     Arguments
     ---------
@@ -46,8 +51,6 @@ def make_dynamic_sets(
         Seconds.
     seed : int
         Decides everything that is random.
-    epoch_counter : object
-        Its `current` is the number of the epoch of training.
     training_only : bool
         Whether the other splits come from elsewhere; then a folder that has
         no splits is all for training.
@@ -55,7 +58,8 @@ def make_dynamic_sets(
     Returns
     -------
     dict
-        `{"train": DynamicMixtures, ...}`.
+        `{"train": DynamicMixtures, ...}`. All are fixed until that of training
+        is given an `epoch_counter`.
 
     Raises
     ------
@@ -75,52 +79,74 @@ def make_dynamic_sets(
         for name in utterances
     )
     store = open_store(speech_folder, names, sample_rate, cache)
-    mixer = Mixer(
-        store,
-        num_spks,
-        crop=LONGEST * sample_rate,
-        speakers=numbers["speakers"],
-        gain_db=numbers["gain_db"][0],
-        overlap=numbers["overlap"],
-        noise=_open_sounds(settings, "noise_folder", sample_rate, cache),
-        snr_db=numbers["snr_db"],
-        rooms=_open_sounds(settings, "room_folder", sample_rate, cache),
-    )
-    training_mixer = dataclasses.replace(
-        mixer,
-        crop=round(training_crop * sample_rate),
-        speeds=numbers["speeds"],
+    noises, rooms = (
+        _open_sounds(settings, name, sample_rate, cache, seed)
+        for name in ("noise_folder", "room_folder")
     )
     indices = {name: index for index, name in enumerate(store.names)}
     sets = {}
     for number, (split, short) in enumerate(SPLITS.items()):
-        if short in speakers:
-            groups = [
-                [indices[u] for u in us] for us in speakers[short].values()
-            ]
-            sets[split] = DynamicMixtures(
-                training_mixer if split == "train" else mixer,
-                groups,
-                numbers[split][0],
-                seed=[seed, number],
-                epoch_counter=epoch_counter if split == "train" else None,
-            )
+        if short not in speakers:
+            continue
+        training = split == "train"
+        seconds = training_crop if training else LONGEST
+        mixer = Mixer(
+            store,
+            num_spks,
+            speakers=numbers["speakers"],
+            crop=round(seconds * sample_rate),
+            speeds=numbers["speeds"] if training else (100,),
+            gain_db=numbers["gain_db"][0],
+            overlap=numbers["overlap"],
+            noise=noises[short],
+            snr_db=numbers["snr_db"],
+            rooms=rooms[short],
+        )
+        groups = [[indices[u] for u in us] for us in speakers[short].values()]
+        count = numbers[split][0]
+        sets[split] = DynamicMixtures(mixer, groups, count, [seed, number])
     return sets
 
 
-def _open_sounds(settings, name, sample_rate, cache):
-    """The store of a folder of noises or impulse responses, or None."""
+def _open_sounds(settings, name, sample_rate, cache, seed):
+    """The stores of noises or impulse responses, by split, or None."""
     if not settings[name]:
-        return None
-    folder = pathlib.Path(str(settings[name]))
+        return dict.fromkeys(SPLITS.values())
+    folder, key = pathlib.Path(str(settings[name])), f"dynamic_mixing.{name}"
     if not folder.is_dir():
-        raise UserError(f"dynamic_mixing.{name}: {folder} is not a folder.")
-    names = [p.relative_to(folder).as_posix() for p in sound_files(folder)]
-    if not names:
-        raise UserError(
-            f"dynamic_mixing.{name}: {folder} has no WAV or FLAC files."
-        )
-    return open_store(folder, names, sample_rate, cache, channel=0)
+        raise UserError(f"{key}: {folder} is not a folder.")
+    files = _divide_sounds(folder, seed)
+    if not all(files.values()):
+        raise UserError(f"{key}: {folder} has no WAV or FLAC files.")
+    stores = {}
+    for split, paths in files.items():
+        names = sorted(path.relative_to(folder).as_posix() for path in paths)
+        stores[split] = open_store(folder, names, sample_rate, cache, channel=0)
+        silent = np.flatnonzero(stores[split].levels == 0)
+        if name == "room_folder" and len(silent):
+            path = folder / names[silent[0]]
+            raise UserError(f"{key}: {path} is silent. Remove the file.")
+    return stores
+
+
+def _divide_sounds(folder, seed):
+    """The files of each split: as its folders divide them, or else by lot."""
+    folders = split_folders(folder)
+    if all(folders.values()):
+        return {
+            split: [file for each in paths for file in sound_files(each)]
+            for split, paths in folders.items()
+        }
+    files = sound_files(folder)
+    if len(files) < len(SPLITS):
+        return dict.fromkeys(SPLITS.values(), files)
+    np.random.default_rng(seed).shuffle(files)
+    tenth = max(1, len(files) // 10)
+    return {
+        "tr": files[2 * tenth :],
+        "cv": files[:tenth],
+        "tt": files[tenth : 2 * tenth],
+    }
 
 
 def read_settings(settings, num_spks):

@@ -1,5 +1,11 @@
 """Errors that are meant for the user rather than the developer."""
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+
 
 class UserError(Exception):
     """Something the user can mend: bad data, a bad option, a full disk.
@@ -13,3 +19,45 @@ class UserError(Exception):
 def first_line(error):
     """The first line of an exception's message, or what else it says."""
     return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+def writing_error(path, error):
+    """Say what could not be written, why, and what to do about it.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file or folder.
+    error : OSError
+
+    Returns
+    -------
+    UserError
+
+    Example
+    -------
+    >>> error = OSError(errno.ENOSPC, "No space left on device")
+    >>> print(writing_error("data", error))
+    Cannot write data: No space left on device. Free some space or choose another folder.
+    """
+    if error.errno in FULL:
+        advice = "Free some space or choose another folder."
+    elif error.errno in FORBIDDEN:
+        advice = "Choose a folder that you may write in."
+    elif error.errno in IN_THE_WAY:
+        advice = "Something else is in its way: choose another folder."
+    else:
+        advice = "Check the disk or choose another folder."
+    why = error.strerror or str(error).rstrip(".")
+    return UserError(f"Cannot write {path}: {why}. {advice}")
+
+
+def few(names):
+    """The first of many names, for a message.
+
+    Example
+    -------
+    >>> few(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -6,16 +6,22 @@ import os
 logger = logging.getLogger(__name__)
 
 
-def walk(folder, above=frozenset()):
+def pass_over(error):
+    """Warn of a folder that cannot be read."""
+    logger.warning("%s is passed over: %s", error.filename, error.strerror)
+
+
+def walk(folder, on_error=pass_over, above=frozenset()):
     """The files at any depth; hidden ones and hidden folders are left out.
 
-    Linked folders are followed, with no end where a link leads back up;
-    those that may not be read are passed over with a warning.
+    Linked folders are followed, with no end where a link leads back up.
 
     Arguments
     ---------
     folder : str or Path
         Where to begin.
+    on_error : callable
+        Gets the `OSError` of each folder that cannot be read.
     above : frozenset
         The folders on the way here, by device and inode.
 
@@ -31,14 +37,15 @@ def walk(folder, above=frozenset()):
         with os.scandir(folder) as entries:
             entries = list(entries)
     except OSError as error:
-        logger.warning("%s is passed over: %s", folder, error.strerror)
+        error.filename = folder
+        on_error(error)
         return
     above = above | {(stat.st_dev, stat.st_ino)}
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if _is_folder(entry):
-            yield from walk(entry.path, above)
+            yield from walk(entry.path, on_error, above)
         else:
             yield entry.path
 

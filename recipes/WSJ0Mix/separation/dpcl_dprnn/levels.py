@@ -2,6 +2,7 @@
 
 import numpy as np
 
+LEVEL_RATE = 8000  # Hz; where the published levels were measured, and ours are
 TIME_CONSTANT = 0.03  # seconds; T of the envelope
 HANGOVER = 0.2  # seconds; H, pauses up to which count as speech
 MARGIN = 15.9  # dB; M, the threshold lies so far below the active level

@@ -13,7 +13,10 @@ from .errors import UserError
 
 MAX_GAIN = 2.5  # dB up for one speaker and down for another: 0 to 5 dB apart
 DRAWS = 20  # tries before a set of utterances may come a second time
-ENTRY = re.compile(r"(\S.*?\.\w+) (-?\d+(?:\.\d*)?(?:e[-+]?\d+)?)(?:\s+|$)")
+LOUDEST = 60  # dB, up or down; what is beyond it in a list is a mistake
+# Of each character, one part only may take it: no line takes long to refuse.
+NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+ENTRY = re.compile(rf"(\S.*?\.\w+)\s+({NUMBER})(?:\s+|$)")
 
 
 def draw_mixtures(utterances_by_speaker, count, n_spks, rng):
@@ -122,7 +125,7 @@ def read_list(path, n_spks=None):
     ------
     UserError
         When the file cannot be read or a line does not fit the format or the
-        number of speakers.
+        number of speakers, or has a gain beyond 60 dB.
     """
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
@@ -140,12 +143,19 @@ def read_list(path, n_spks=None):
                 f"{path}, line {number}, has {len(mixture)} speakers, but "
                 f"{n_spks} are expected. Correct n_spks or the list."
             )
+        for utterance, gain in mixture:
+            if abs(gain) > LOUDEST:
+                raise UserError(
+                    f"{path}, line {number}, has a gain of {gain:g} dB for "
+                    f"{utterance}; it must be within {LOUDEST} dB. Correct it."
+                )
         mixtures.append(mixture)
     return mixtures
 
 
 def _parse_mixture(line):
     """The (path, gain) of each speaker; none if the line has another form."""
+    line = line.strip()
     mixture, position = [], 0
     while position < len(line):
         match = ENTRY.match(line, position)

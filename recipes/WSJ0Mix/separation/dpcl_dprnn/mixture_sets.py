@@ -7,6 +7,7 @@ import numpy as np
 from .audio import write_text
 from .errors import UserError
 from .mixture_lists import draw_mixtures, format_mixture, mixture_name
+from .places import already_there
 from .rendering import Source, render
 from .speakers import SPLITS, find_speakers
 from .wsj0 import find_utterances, locate
@@ -94,10 +95,7 @@ def mix_corpus(
     }
     # The lists are of all rates and modes that are made one after another.
     if any(p.exists() and p.read_bytes() != texts[p] for p in texts):
-        raise UserError(
-            f"{target} is already there, with other options or speech. Remove "
-            "it or choose another --out."
-        )
+        raise already_there(target)
     made = render(target, mixtures, [rate], [mode], jobs, progress)
     for path, text in texts.items():
         if not path.exists():

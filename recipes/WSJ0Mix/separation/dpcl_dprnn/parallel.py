@@ -2,10 +2,12 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 
 import tqdm
@@ -54,7 +56,7 @@ def parallel_map(
     >>> list(parallel_map(abs, [-1, 2], jobs=1, progress=False))
     [1, 2]
     """
-    jobs = min(jobs or os.cpu_count() or 1, -(-len(items) // chunk) or 1)
+    jobs = min(jobs or _cores(), -(-len(items) // chunk) or 1)
     results = (
         map(function, items)
         if jobs == 1
@@ -68,6 +70,13 @@ def parallel_map(
             yield result
 
 
+def _cores():
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _in_processes(function, items, jobs, chunk):
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs,
@@ -78,7 +87,8 @@ def _in_processes(function, items, jobs, chunk):
     waiting = collections.deque()
     try:
         for batch in _batches(items, chunk):
-            waiting.append(pool.submit(_call_all, function, batch))
+            with _starting(function):
+                waiting.append(pool.submit(_call_all, function, batch))
             if len(waiting) > 3 * jobs:
                 yield from waiting.popleft().result()
         while waiting:
@@ -90,6 +100,27 @@ def _in_processes(function, items, jobs, chunk):
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _starting(function):
+    """What processes that start in this block are spared.
+
+    They would import the program that is running, PyTorch and all, although
+    they call a function of another module; and Ctrl-C in their first second,
+    before they ignore it, would show their tracebacks.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    main, hidden = vars(sys.modules["__main__"]), {}
+    if getattr(function, "__module__", None) != "__main__":
+        names = {"__file__", "__spec__"} & main.keys()
+        hidden = {name: main.pop(name) for name in names}
+        main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # may raise
 
 
 def _batches(items, size):

@@ -4,25 +4,23 @@ A split appears when it is whole. A run that was killed goes on where it
 stopped.
 """
 
-import concurrent.futures
 import functools
 import shutil
 import typing
 
 import numpy as np
-import tqdm
 
-from .audio import check_format, read_audio, resample, write_wav
+from .audio import read_audio, resample, write_wav
 from .decoding import decode_all
-from .errors import UserError
-from .levels import active_level
+from .errors import UserError, writing_error
+from .headers import read_headers
+from .levels import LEVEL_RATE, active_level
 from .mixing import mix_sources
 from .parallel import parallel_map
-from .places import list_places
+from .places import kinds_of, list_places
 from .speakers import read_utterance
-from .sphere import speech_info
+from .sphere import require_decoder
 
-LEVEL_RATE = 8000  # Hz; levels are measured here, whatever the output's rate
 PEAK = round(0.9 * 32768)  # of what mixing.mix_sources makes
 BLOCK = 4096  # bytes; what files take on disk is a multiple of it
 
@@ -70,95 +68,82 @@ def render(target, mixtures, rates, modes, jobs=None, progress=True):
     Raises
     ------
     UserError
-        When an utterance cannot be read or is silent, a folder is there
-        that was made otherwise, or the disk is full or cannot be written.
+        When an utterance cannot be read or is silent, a program to read it
+        is missing, a folder is there that was made otherwise, or the disk is
+        full or cannot be written.
     """
     rates, modes = dict.fromkeys(rates), dict.fromkeys(modes)
     for cache in (_read, _load, _level):  # a file may have changed since
         cache.cache_clear()
+    mixed = [s for each in mixtures.values() for s in each.values()]
+    # An error in any file shows before the work.
+    headers = read_headers((s.file for each in mixed for s in each), progress)
+    scratch = target / ".decoded-unfinished"
     try:
         places = [
             place
             for split, each in mixtures.items()
-            for place in list_places(target, split, each, rates, modes)
-            if not place.is_there()
+            for place in list_places(target, split, each, headers, rates, modes)
+            if not place.is_whole()
         ]
-        if not places:
-            return False
-        # An error in any file shows before the work.
-        infos = _read_headers(mixtures, progress)
-        compressed = [f for f in infos if infos[f].subtype == "SHORTEN"]
-        scratch = target / ".decoded-unfinished"
-        _check_space(places, mixtures, infos, compressed, scratch)
-        for place in places:
-            place.start()
-        decoded = decode_all(compressed, scratch, jobs, progress)
-        tasks = _tasks(places, mixtures, decoded)
-        work = parallel_map(
-            _render_task, tasks, "mixture", jobs, progress=progress
-        )
-        for _ in work:
-            pass
-        for place in places:
-            place.finish()
+        if places:
+            _write_all(places, headers, scratch, jobs, progress)
+        # A run may have been killed right before this.
         shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
-        raise UserError(
-            f"Cannot write {target}: {error.strerror or error}. "
-            "Free some space or choose another folder."
-        ) from error
-    return True
+        raise writing_error(target, error) from error
+    return bool(places)
 
 
-def _read_headers(mixtures, progress):
-    """What the headers of the utterances say, by file."""
-    mixed = [s for each in mixtures.values() for s in each.values()]
-    files = sorted({source.file for sources in mixed for source in sources})
-    # Threads: the time goes in waiting for the disk.
-    pool = concurrent.futures.ThreadPoolExecutor()
-    try:
-        infos = pool.map(_read_header, files)
-        bar = tqdm.tqdm(
-            infos,
-            "reading headers",
-            len(files),
-            unit="file",
-            disable=not progress,
-        )
-        return dict(zip(files, bar, strict=True))
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _write_all(places, headers, scratch, jobs, progress):
+    """Write what the places lack; then all of them show."""
+    used = {
+        s.file for p in places for each in p.mixtures.values() for s in each
+    }
+    compressed = [f for f in headers if f in used and headers[f].is_compressed]
+    if compressed:
+        require_decoder(compressed[0])
+    _check_space(places, headers, compressed, scratch)
+    for place in places:
+        place.start()
+    decoded = decode_all(compressed, scratch, jobs, progress)
+    tasks = _tasks(places, decoded)
+    for _ in parallel_map(
+        _render_task, tasks, "mixture", jobs, progress=progress
+    ):
+        pass
+    for place in places:
+        place.finish()
 
 
-def _read_header(file):
-    info = speech_info(file)
-    check_format(file, info.channels, info.rate)
-    return info
-
-
-def _check_space(places, mixtures, infos, compressed, scratch):
+def _check_space(places, headers, compressed, scratch):
     """Refuse a disk that is too small before it is full."""
-    needed = sum(_on_disk(2 * infos[f].frames + 44) for f in compressed)
+    needed = sum(_on_disk(2 * headers[f].info.frames + 44) for f in compressed)
     there = _in_files(scratch.glob("*"))
     for place in places:
         shortest = min if place.mode == "min" else max
-        for sources in mixtures[place.split].values():
-            seconds = shortest(
-                infos[s.file].frames / infos[s.file].rate for s in sources
-            )
+        for sources in place.mixtures.values():
+            seconds = shortest(headers[s.file].seconds for s in sources)
             size = 2 * round(seconds * place.rate) + 44
             needed += (len(sources) + 1) * _on_disk(size)
-        there += _in_files(place.partial.glob("*/*"))
+        there += _in_files(place.begun.glob("*/*"))
     disk = places[0].target
     while not disk.exists():
         disk = disk.parent
     free = shutil.disk_usage(disk).free
     if needed - there > free:
         raise UserError(
-            f"{disk} has {free / 1e9:.1f} GB free, but the mixtures take "
-            f"{(needed - there) / 1e9:.1f} GB more. Free some space or choose "
+            f"{disk} has {_bytes(free)} free, but the mixtures take "
+            f"{_bytes(needed - there)} more. Free some space or choose "
             "another --out."
         )
+
+
+def _bytes(count):
+    """As text, `1.5 GB` or `1.5 MB`."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.1f} MB"
 
 
 def _on_disk(size):
@@ -169,30 +154,25 @@ def _in_files(paths):
     return sum(_on_disk(path.stat().st_size) for path in paths)
 
 
-def _tasks(places, mixtures, decoded):
+def _tasks(places, decoded):
     """The work, with mixtures of the same utterance one after the other."""
     tasks = []
-    for split, each in mixtures.items():
-        folders = tuple(
-            (place.partial, place.rate, place.mode)
-            for place in places
-            if place.split == split
-        )
-        if folders:
-            for name, sources in each.items():
-                sources = tuple(
-                    source._replace(file=decoded.get(source.file, source.file))
-                    for source in sources
-                )
-                tasks.append(Task(name, sources, folders))
+    for split in dict.fromkeys(place.split for place in places):
+        here = [place for place in places if place.split == split]
+        folders = tuple((p.partial, p.rate, p.mode) for p in here)
+        for name, sources in here[0].mixtures.items():
+            sources = tuple(
+                source._replace(file=decoded.get(source.file, source.file))
+                for source in sources
+            )
+            tasks.append(Task(name, sources, folders))
     return sorted(tasks, key=lambda task: task.sources[0].file)
 
 
 def _render_task(task):
     """Write a mixture and its sources wherever they are not yet."""
-    count = len(task.sources)
     for folder, rate, mode in task.places:
-        kinds = [f"s{n}" for n in range(1, count + 1)] + ["mix"]
+        kinds = kinds_of(task.sources)
         paths = [folder / kind / f"{task.name}.wav" for kind in kinds]
         if _is_whole(paths, rate):
             continue

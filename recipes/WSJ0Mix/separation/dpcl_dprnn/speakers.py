@@ -3,14 +3,15 @@
 import fnmatch
 import itertools
 import logging
+import os
 import pathlib
 
 import numpy as np
 import tqdm
 
-from .audio import SOUND_SUFFIXES, check_format
+from .audio import check_format
 from .errors import UserError
-from .folders import walk
+from .folders import pass_over, walk
 from .sphere import read_speech, speech_info
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,9 @@ SPLITS = {
     "cv": ("valid", "cv", "dev", "dev[-_]*", "si_dt_05"),
     "tt": ("test", "test[-_]*", "tt", "si_et_05"),
 }
-# .wv2 is the second microphone of WSJ0.
-SPEECH_SUFFIXES = (*SOUND_SUFFIXES, ".wv1", ".sph")
+# Best first, where an utterance is there in several: a converted .wav may come
+# from the wrong microphone. .wv2 is the second one of WSJ0.
+SPEECH_SUFFIXES = (".wv1", ".sph", ".flac", ".wav")
 SHORTEST = 0.5  # seconds; what is shorter holds hardly a word
 SILENCE = 1e-4  # peak; three steps of 16 bits
 
@@ -61,7 +63,7 @@ def find_speakers(speech, n_spks=2, seed=1234):
     folders = split_folders(speech)
     missing = [split for split in SPLITS if not folders[split]]
     if len(missing) == len(SPLITS):
-        found = _divide(_utterances(speech, [speech]), n_spks, seed)
+        found = _divide(speech, _flat(speech), n_spks, seed)
     elif missing:
         raise UserError(
             f"{speech} has some of the folders train, valid and test, but no "
@@ -108,7 +110,10 @@ def find_training_speakers(speech, n_spks=2):
     folders = split_folders(speech)
     if any(folders.values()) and not folders["tr"]:
         raise UserError(f"{speech} has no folder train. Add it.")
-    speakers = _utterances(speech, folders["tr"] or [speech])
+    if folders["tr"]:
+        speakers = _utterances(speech, folders["tr"])
+    else:
+        speakers = _flat(speech)
     _check_count(speech, "train", speakers, n_spks)
     return speakers
 
@@ -136,16 +141,17 @@ def split_folders(speech):
         raise UserError(f"{speech} is not a folder. Give a folder of speakers.")
     folders = sorted(path for path in speech.iterdir() if path.is_dir())
     return {
-        split: [
-            folder
-            for folder in folders
-            if any(
-                fnmatch.fnmatchcase(folder.name.lower(), pattern)
-                for pattern in patterns
-            )
-        ]
-        for split, patterns in SPLITS.items()
+        split: [folder for folder in folders if _split_of(folder.name) == split]
+        for split in SPLITS
     }
+
+
+def _split_of(name):
+    """The split that a folder's name stands for, or None."""
+    for split, patterns in SPLITS.items():
+        if any(fnmatch.fnmatchcase(name.lower(), each) for each in patterns):
+            return split
+    return None
 
 
 def _check_count(where, split, speakers, n_spks):
@@ -156,9 +162,25 @@ def _check_count(where, split, speakers, n_spks):
         )
 
 
+def _flat(speech):
+    """The utterances of a folder that has no splits, by speaker."""
+    speakers = _utterances(speech, [speech])
+    for name, utterances in speakers.items():
+        paths = map(pathlib.PurePath, utterances)
+        for folder in sorted(
+            {part for path in paths for part in path.parts[1:-1]}
+        ):
+            if _split_of(folder):
+                raise UserError(
+                    f"{speech} is no folder of speakers: it has {folder} "
+                    f"below {name}. Give the folder that holds {folder}."
+                )
+    return speakers
+
+
 def _utterances(speech, folders):
     """The utterances below some folders, by speaker."""
-    found = {}
+    found, passed = {}, 0
     speakers = [
         path
         for folder in folders
@@ -169,27 +191,43 @@ def _utterances(speech, folders):
     for speaker in tqdm.tqdm(
         speakers, "reading headers", unit="speaker", disable=None, leave=False
     ):
-        paths = [path for path in sound_files(speaker) if _long_enough(path)]
+        there = sound_files(speaker)
+        paths = [path for path in there if _long_enough(path)]
+        passed += len(there) - len(paths)
         if paths:
             names = [path.relative_to(speech).as_posix() for path in paths]
             found.setdefault(speaker.name, []).extend(names)
+    if passed:
+        logger.warning(
+            "%s has %d utterances under %s s, which are passed over.",
+            *(speech, passed, SHORTEST),
+        )
     return {name: sorted(found[name]) for name in sorted(found)}
 
 
-def sound_files(folder):
+def sound_files(folder, on_error=pass_over):
     """The files of speech at any depth, sorted, see `folders.walk`.
+
+    Of files that differ in the suffix only, the best kind is taken.
 
     Arguments
     ---------
     folder : str or Path
         Where to look.
+    on_error : callable
+        As of `folders.walk`.
 
     Returns
     -------
     list of pathlib.Path
     """
-    paths = [p for p in walk(folder) if p.lower().endswith(SPEECH_SUFFIXES)]
-    return sorted(map(pathlib.Path, paths))
+    best = {}
+    for path in walk(folder, on_error):
+        stem, suffix = os.path.splitext(path)
+        if suffix.lower() in SPEECH_SUFFIXES:
+            rank = SPEECH_SUFFIXES.index(suffix.lower())
+            best[stem] = min(best.get(stem, (rank, path)), (rank, path))
+    return sorted(pathlib.Path(path) for _, path in best.values())
 
 
 def read_utterance(path):
@@ -224,8 +262,15 @@ def _long_enough(path):
     return info.frames >= SHORTEST * info.rate
 
 
-def _divide(speakers, n_spks, seed):
+def _divide(speech, speakers, n_spks, seed):
     """Divide speakers into 80 % tr, 10 % cv and 10 % tt, n_spks at least."""
+    fewest = len(SPLITS) * n_spks
+    if len(speakers) < fewest:
+        raise UserError(
+            f"{speech} has too few speakers: {len(speakers)} folders with "
+            f"speech, one for each speaker. Training, validation and test need "
+            f"{n_spks} or more each, {fewest} in all. Add speakers."
+        )
     names = list(speakers)
     np.random.default_rng(seed).shuffle(names)
     held_out = max(n_spks, round(0.1 * len(names)))

@@ -18,7 +18,7 @@ import threading
 from importlib.util import find_spec
 
 from .audio import write_text
-from .errors import UserError
+from .errors import UserError, writing_error
 from .espeak import run_job
 from .voices import draw_speakers
 
@@ -96,10 +96,7 @@ def build_corpus(
         drawn = draw_speakers(speakers, heldout, hours, rate, seed)
         summary = make_corpus(out, parameters, drawn, jobs, progress)
     except OSError as error:
-        raise UserError(
-            f"Cannot write {out}: {error.strerror or error}. "
-            "Free some space or choose another folder."
-        ) from error
+        raise writing_error(out, error) from error
     return {**summary, "reused": False}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import pathlib
 
@@ -12,6 +13,10 @@ from .errors import UserError
 from .levels import active_level
 from .parallel import parallel_map
 from .speakers import read_utterance
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # of the files; another number makes all stores anew
 
 
 class SpeechStore:
@@ -102,7 +107,8 @@ def open_store(
         When an utterance cannot be read or is silent, or the disk is full.
     """
     speech = pathlib.Path(os.path.abspath(speech))
-    digest = hashlib.sha256(f"{speech} {rate} {channel}\n".encode())
+    key = f"{FORMAT} {speech} {rate} {channel}\n"
+    digest = hashlib.sha256(os.fsencode(key))
     for name in names:
         try:
             stat = os.stat(speech / name)
@@ -112,45 +118,69 @@ def open_store(
                 "remove the file."
             ) from error
         line = f"{name} {stat.st_size} {stat.st_mtime_ns}\n"
-        digest.update(line.encode())
+        digest.update(os.fsencode(line))
     path = pathlib.Path(folder) / f"{digest.hexdigest()[:16]}.int16"
-    if not _is_there(path):
+    store = _find_store(path)
+    if store is None:
         tasks = [(str(speech / name), rate, channel) for name in names]
-        lengths, levels = [], []
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            for samples, level in parallel_map(
-                _decode, tasks, "file", jobs, progress=progress, name="decoding"
-            ):
-                file.write(samples.tobytes())
-                lengths.append(len(samples))
-                levels.append(level)
-        index = {
-            "rate": rate,
-            "names": list(names),
-            "lengths": lengths,
-            "levels": levels,
-        }
-        write_text(path.with_suffix(".json"), json.dumps(index))
-    return SpeechStore(path)
+        work = parallel_map(
+            _decode, tasks, "file", jobs, progress=progress, name="decoding"
+        )
+        _write_store(path, rate, names, work)
+        store = SpeechStore(path)
+    return store
 
 
-def _is_there(path):
-    """Whether a store is whole: its index is written last."""
+def _find_store(path):
+    """The store if it is whole: its index is written last."""
     try:
-        size = path.stat().st_size
-        return size == 2 * SpeechStore(path).lengths.sum()
-    except OSError:
-        return False
+        store = SpeechStore(path)
+        whole = path.stat().st_size == 2 * store.lengths.sum()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return store if whole else None
+
+
+def _write_store(path, rate, names, decoded):
+    lengths, levels, low = [], [], None
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        for name, (samples, level, file_rate) in zip(
+            names, decoded, strict=True
+        ):
+            file.write(samples.tobytes())
+            lengths.append(len(samples))
+            levels.append(level)
+            if file_rate < rate:
+                low = low or f"{name} has {file_rate} Hz"
+        file.flush()
+        os.fsync(file.fileno())  # before there is an index that vouches for it
+    if low:
+        logger.warning(
+            "%s, below the %s Hz that are wanted: such files have no sound in "
+            "the upper part of the spectrum.",
+            *(low, rate),
+        )
+    index = {
+        "rate": rate,
+        "names": list(names),
+        "lengths": lengths,
+        "levels": levels,
+    }
+    write_text(path.with_suffix(".json"), json.dumps(index))
 
 
 def _decode(task):
-    """The samples, at full scale whatever they were, and their level."""
+    """The samples, at full scale whatever they were, their level and the
+    file's rate.
+    """
     file, rate, channel = task
     if channel is None:
         samples, file_rate = read_utterance(file)
     else:
         samples, file_rate = read_audio(file, channel=channel)
+        if not len(samples):
+            raise UserError(f"{file} is empty. Replace or remove the file.")
     samples = resample(samples.astype(np.float64), file_rate, rate)
-    samples *= 32767 / (np.abs(samples).max(initial=0) or 1.0)
+    samples *= 32767 / (np.abs(samples).max() or 1.0)
     samples = np.round(samples).astype(np.int16)
-    return samples, active_level(samples / 32768, rate)
+    return samples, active_level(samples / 32768, rate), file_rate

@@ -32,27 +32,16 @@ FFMPEG = (
 )
 
 
-def read_header(path):
-    """Read the fields of a NIST SPHERE header.
-
-    Arguments
-    ---------
-    path : str or Path
-        A SPHERE file, compressed or not.
-
-    Returns
-    -------
-    dict
-        `{"sample_rate": 16000, "microphone": "Sennheiser", ...}`: integers,
-        floats and strings.
+def is_sphere(path):
+    """Whether a file is a NIST SPHERE file, by how it begins.
 
     Raises
     ------
     UserError
-        When the file cannot be read or has no such header, or a broken one.
+        When the file cannot be read.
     """
     with _opened(path) as file:
-        return _read_fields(file, path)[0]
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def speech_info(path):
@@ -128,6 +117,32 @@ def find_decoder():
     return (program, *FFMPEG) if program else None
 
 
+def require_decoder(path):
+    """Find a decoder, see `find_decoder`.
+
+    Arguments
+    ---------
+    path : str or Path
+        A compressed file, for the message.
+
+    Returns
+    -------
+    tuple
+
+    Raises
+    ------
+    UserError
+        When there is none.
+    """
+    decoder = find_decoder()
+    if decoder is None:
+        raise UserError(
+            f"{path} is compressed with shorten, and there is no program to "
+            "decode it. Install one: pip install imageio-ffmpeg, or sph2pipe."
+        )
+    return decoder
+
+
 def _opened(path):
     try:
         return open(path, "rb")
@@ -153,8 +168,6 @@ def _inspect(path):
     if is_compressed:
         return AudioInfo(rate, channels, frames, "NIST", "SHORTEN"), True
     whole = frames * channels * _count(fields, "sample_n_bytes", path)
-    if "shorten" in str(fields.get("sample_coding")):
-        whole = data_bytes + 1  # not even its first bytes are there
     if data_bytes < whole:
         raise UserError(_truncated(path))
     # libsndfile goes by the size of the file; the header knows better.
@@ -208,12 +221,7 @@ def _count(fields, name, path):
 
 def _decode(path, frames):
     """The samples of a compressed mono file, float32, full scale at 1.0."""
-    decoder = find_decoder()
-    if decoder is None:
-        raise UserError(
-            f"{path} is compressed with shorten, and there is no program to "
-            "decode it. Install one: pip install imageio-ffmpeg, or sph2pipe."
-        )
+    decoder = require_decoder(path)
     output, complaint = _run(decoder, path)
     if complaint is None:
         try:
@@ -223,7 +231,7 @@ def _decode(path, frames):
     if complaint is not None:
         raise UserError(
             f"{pathlib.Path(decoder[0]).name} cannot decode {path}: "
-            f"{complaint}. Copy the file again."
+            f"{complaint.rstrip('.')}. Copy the file again."
         )
     if len(samples) < frames:
         raise UserError(_truncated(path))

@@ -5,6 +5,8 @@ import ctypes
 import gc
 import platform
 import shutil
+import signal
+import sys
 
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
@@ -199,18 +201,37 @@ def on_main(function, **arguments):
         What to call.
     **arguments
         Its keyword arguments.
+
+    Returns
+    -------
+    object
+        What the function returned, on all processes; it has to be picklable.
     """
 
     def attempt():
         try:
-            function(**arguments)
+            return function(**arguments), None
         except UserError as error:
-            return error
-        return None
+            return None, error
 
-    error = run_on_main(attempt)
+    value, error = run_on_main(attempt)
     if error is not None:
         raise error
+    return value
+
+
+@contextlib.contextmanager
+def exit_on_sigterm():
+    """Make SIGTERM an exception within the block, so that what is half
+    written is removed.
+
+    Not for training: a process that waits for others could not be ended.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def leave_group():

@@ -8,9 +8,9 @@ two have in common is the key, `si_tr_s/01t/01to030v`.
 import os
 import pathlib
 
-from .errors import UserError
-from .folders import walk
-from .wsj0_tables import few, look_up
+from .errors import UserError, few
+from .folders import pass_over, walk
+from .wsj0_tables import look_up
 
 # Best first: a converted file may come from the wrong microphone.
 KINDS = ("wv1", "sph", "flac", "wav")
@@ -57,20 +57,46 @@ def find_utterances(wsj0, wanted=None, kinds=KINDS):
     UserError
         When there is no such folder.
     """
-    if not os.path.isdir(wsj0):
-        raise UserError(f"{wsj0} is not a folder. Give the folder of WSJ0.")
+    found = find_files(wsj0, kinds)
     if wanted is not None:
         wanted = {utterance_key(path) for path in wanted}
-    ranks = {kind: rank for rank, kind in enumerate(kinds)}
+        found = {key: found[key] for key in found.keys() & wanted}
+    return {
+        key: pathlib.Path(next(files[kind] for kind in kinds if kind in files))
+        for key, files in found.items()
+    }
+
+
+def find_files(wsj0, kinds=(*KINDS, *SECOND_MICROPHONE), on_error=pass_over):
+    """Find all files of the utterances below a folder.
+
+    Arguments
+    ---------
+    wsj0, kinds
+        See `find_utterances`.
+    on_error : callable
+        Gets the `OSError` of each folder that cannot be read.
+
+    Returns
+    -------
+    dict
+        `{"si_tr_s/01t/01to030v": {"wv1": path, "wv2": path}, ...}`; of one
+        kind, the first path.
+
+    Raises
+    ------
+    UserError
+        When there is no such folder.
+    """
+    if not os.path.isdir(wsj0):
+        raise UserError(f"{wsj0} is not a folder. Give the folder of WSJ0.")
     found = {}
-    for path in walk(os.path.abspath(wsj0)):
-        rank = ranks.get(path.rpartition(".")[2].lower())
-        if rank is None:
-            continue
-        key = utterance_key(path)
-        if wanted is None or key in wanted:
-            found[key] = min(found.get(key, (rank, path)), (rank, path))
-    return {key: pathlib.Path(path) for key, (_, path) in found.items()}
+    for path in walk(os.path.abspath(wsj0), on_error):
+        kind = path.rpartition(".")[2].lower()
+        if kind in kinds:
+            files = found.setdefault(utterance_key(path), {})
+            files[kind] = min(files.get(kind, path), path)
+    return found
 
 
 def locate(lists, index, wsj0):

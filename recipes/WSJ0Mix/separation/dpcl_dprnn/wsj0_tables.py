@@ -4,7 +4,7 @@ import math
 import pathlib
 import typing
 
-from .errors import UserError
+from .errors import UserError, few
 from .mixture_lists import mixture_name, read_list
 
 SPLITS = ("tr", "cv", "tt")
@@ -173,11 +173,6 @@ def look_up(lists, table, key):
                 first = first or f"{path}, line {number}"
                 missing[utterance] = None
     return found, list(missing), first
-
-
-def few(names):
-    """The first of many names, for a message."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _find_file(folder, name):
