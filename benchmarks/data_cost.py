@@ -2,7 +2,7 @@
 """What data cost: mixtures written a second, against a plain loop of the same
 operations, and the share of a training step that waits for its batch.
 
-> python benchmarks/data_cost.py [--mixtures 400] [--steps 40] [--speech DIR]
+> python benchmarks/data_cost.py [--mixtures 2000] [--steps 40] [--speech DIR]
 
 Without --speech, utterances of modulated noise stand in for speech. The two
 ways of mixing take turns, so that a machine whose speed drifts slows both;
@@ -188,8 +188,8 @@ def main():
         description=__doc__.split("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--mixtures", type=int, default=400)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--mixtures", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40, help="of mini.yaml")
     parser.add_argument("--speech", type=pathlib.Path, help="with 3 splits")
     args = parser.parse_args()
@@ -210,7 +210,7 @@ def main():
             "files": {"data_folder": str(folder / "mixed0" / "2speakers")},
             "on the fly": {"speech_folder": str(speech)},
         }
-        for system, steps in (("mini", args.steps), ("dprnn", 4)):
+        for system, steps in (("mini", args.steps), ("dprnn", 2)):
             for source, words in sources.items():
                 waits, totals = time_waiting(system, words, steps, folder)
                 print(
