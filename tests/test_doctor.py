@@ -447,7 +447,7 @@ def test_nothing_is_finished(data, below):
 
 
 def name_in_latin_1(data):
-    path = data / ROOT / "tr/s1" / os.fsdecode(b"caf\xe9.wav")
+    path = data / ROOT / "tr/s1" / os.fsdecode(b"no\xe9.wav")
     try:
         path.touch()
     except OSError:
@@ -470,7 +470,7 @@ def test_name_that_is_not_utf_8(data, tmp_path, monkeypatch, encoding):
         (listing.read_text(encoding="utf-8"), "größer"),
         (page, r"gr\xf6\xdfer" if escaped else "größer"),
     ):
-        assert r"caf\udce9.wav" in text and f"{umlauts}.wav" in text
+        assert r"no\udce9.wav" in text and f"{umlauts}.wav" in text
 
 
 def test_all_problems_of_a_damaged_set(data, tmp_path, capsys):
