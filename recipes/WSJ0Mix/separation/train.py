@@ -28,7 +28,6 @@ from dpcl_dprnn.configuration import (
     parse_command_line,
 )
 from dpcl_dprnn.data import (
-    RandomMixing,
     check_batch,
     make_loader,
     mixture_datasets,
@@ -77,9 +76,10 @@ class Separation(sb.Brain):
         sources = batch.sources.data.transpose(1, 2)
         lengths = (relative * mixture.shape[1]).round().long()
         if stage == sb.Stage.TRAIN:
-            mixture, sources, lengths = self.hparams.train_mixing(
-                mixture, sources, lengths
-            )
+            if self.hparams.train_mixing is not None:
+                mixture, sources, lengths = self.hparams.train_mixing(
+                    mixture, sources, lengths
+                )
             separated = self.modules.separator(mixture)
         else:
             separated = self.separator.separate_each(mixture, lengths)
@@ -314,8 +314,7 @@ def make_datasets(hparams):
         )
         dynamic_sets["train"].epoch_counter = hparams["epoch_counter"]
         sets.update(dynamic_sets)
-        # These mixtures are new in every epoch as they are.
-        hparams["train_mixing"] = RandomMixing(hparams["sample_rate"])
+        hparams["train_mixing"] = None  # they are new in every epoch
     return sets
 
 

@@ -118,8 +118,8 @@ def mix_wsj0(
     """Make wsj0-mix from WSJ0 and the official lists.
 
     Writes `OUT/<n>speakers/wav8k/min/{tr,cv,tt}/{mix,s1,s2,...}/NAME.wav`,
-    with the names and samples of the MATLAB scripts. Killed, it goes on where
-    it stopped.
+    with the names and by the rule of the MATLAB scripts. Killed, it goes on
+    where it stopped.
 
     Arguments
     ---------
