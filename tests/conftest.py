@@ -18,3 +18,11 @@ def device(request):
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A small model folder, of two speakers and both heads."""
+    from model_folder import make_model_folder
+
+    return make_model_folder(tmp_path_factory.mktemp("model") / "model")

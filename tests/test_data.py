@@ -54,6 +54,17 @@ def test_items_are_the_files_of_the_manifest(num_spks, tmp_path):
         assert torch.equal(together(item), signals[item["id"]])
 
 
+def test_a_source_without_a_path_is_silent(tmp_path):
+    """A mixture of two among mixtures of three."""
+    path, signals = write_manifest(tmp_path, [500, 800], num_spks=3)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(str(tmp_path / "mix0_3.wav"), ""))
+    first, second = mixture_dataset(path, 3, RATE)
+    assert torch.equal(together(first)[:3], signals["mix0"][:3])
+    assert not first["sources"][:, 2].any()
+    assert torch.equal(together(second), signals["mix1"])
+
+
 def test_batches_are_padded_with_zeros(tmp_path):
     path, signals = write_manifest(tmp_path, [500, 800])
     batch = PaddedBatch(list(mixture_dataset(path, 2, RATE)))

@@ -3,17 +3,52 @@
 import csv
 import json
 import math
+import types
 
 import numpy as np
 import pytest
+import torch
 
 from dpcl_dprnn import evaluation
 from dpcl_dprnn.audio import read_audio
-from dpcl_dprnn.evaluation import Evaluation, rescale
+from dpcl_dprnn.evaluation import (
+    Evaluation,
+    ideal_voices,
+    level_difference,
+)
 from dpcl_dprnn.metrics import score_utterance
+from dpcl_dprnn.unmixing import Unmixed
 
 RATE = 8000
 COLUMNS = ["snt_id", "sdr", "sdr_i", "si-snr", "si-snr_i"]
+
+
+class Oracle:
+    """An unmixer whose `separated` are the voices of each head."""
+
+    speaker_counting = ()
+
+    def __init__(self, heads=("masks",)):
+        self.separator = types.SimpleNamespace(heads=heads)
+
+    def unmix(self, mixture, separated, n_spks, head):
+        return Unmixed(torch.from_numpy(separated[head]), None, None)
+
+
+def evaluate(folder, utterances, heads=("masks",), **options):
+    """Evaluate {name: (mixture, estimates, sources)}."""
+    results = Evaluation(Oracle(heads), folder, RATE, **options)
+    for name, signals in utterances.items():
+        add(results, name, *signals)
+    results.collect()
+    return results
+
+
+def add(results, name, mixture, estimates, sources):
+    if not isinstance(estimates, dict):
+        estimates = {"masks": estimates}
+    pair = (torch.from_numpy(np.array(x)) for x in (mixture, sources))
+    results.add(name, *pair, estimates)
 
 
 def utterance(seed, length=1500, noise=0.1):
@@ -27,7 +62,7 @@ def utterance(seed, length=1500, noise=0.1):
 
 def silent_utterance():
     mixture, estimates, sources = utterance(9)
-    return mixture, estimates, 0 * sources
+    return mixture, estimates[:1], 0 * sources
 
 
 def read_csv(path):
@@ -36,10 +71,10 @@ def read_csv(path):
 
 
 def test_csv_has_a_row_for_each_utterance_and_their_average(tmp_path):
-    results = Evaluation(tmp_path, RATE)
-    for seed, name in enumerate(("b", "c", "a")):
-        results.add("masks", name, *utterance(seed))
-    results.collect()
+    names = enumerate(("b", "c", "a"))
+    results = evaluate(
+        tmp_path, {name: utterance(seed) for seed, name in names}
+    )
     results.write()
     rows = read_csv(tmp_path / "test_results.csv")
     assert list(rows[0]) == COLUMNS
@@ -57,24 +92,24 @@ def test_csv_has_a_row_for_each_utterance_and_their_average(tmp_path):
 
 @pytest.mark.parametrize("heads", [["masks"], ["kmeans"], ["masks", "kmeans"]])
 def test_files_of_the_heads_that_there_are(heads, tmp_path):
-    results = Evaluation(tmp_path, RATE)
-    for head in heads:
-        results.add(head, "a", *utterance(0))
-    results.collect()
-    results.write()
+    mixture, estimates, sources = utterance(0)
+    signals = mixture, dict.fromkeys(heads, estimates), sources
+    evaluate(tmp_path, {"a": signals}, heads).write()
     files = {"masks": "test_results.csv", "kmeans": "test_results_kmeans.csv"}
     assert {path.name for path in tmp_path.iterdir()} == {
         "summary.json",
+        "test_set.csv",
         *(files[head] for head in heads),
     }
 
 
 def test_summary_has_the_statistics_and_the_facts(tmp_path):
-    results = Evaluation(tmp_path, RATE)
+    utterances = {}
     for seed in range(3):
-        results.add("masks", f"utterance {seed}", *utterance(seed))
-        results.add("kmeans", f"utterance {seed}", *utterance(seed, noise=1))
-    results.collect()
+        mixture, estimates, sources = utterance(seed)
+        both = {"masks": estimates, "kmeans": utterance(seed, noise=1)[1]}
+        utterances[f"utterance {seed}"] = mixture, both, sources
+    results = evaluate(tmp_path, utterances, ("masks", "kmeans"))
     returned = results.write(seed=1234, experiment="mini")
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary == returned
@@ -95,12 +130,12 @@ def test_summary_has_the_statistics_and_the_facts(tmp_path):
 
 
 def test_undefined_scores_do_not_count(tmp_path):
-    results = Evaluation(tmp_path, RATE)
-    results.add("masks", "good", *utterance(0))
-    results.add("masks", "silent", *silent_utterance())
-    results.add("masks", "short", *utterance(1, length=300))  # has no SDR
-    results.collect()
-    results.write()
+    utterances = {
+        "good": utterance(0),
+        "silent": silent_utterance(),
+        "short": utterance(1, length=300),  # has no SDR
+    }
+    evaluate(tmp_path, utterances).write()
     rows = {
         row["snt_id"]: row for row in read_csv(tmp_path / "test_results.csv")
     }
@@ -117,10 +152,7 @@ def test_undefined_scores_do_not_count(tmp_path):
 
 
 def test_nothing_defined(tmp_path):
-    results = Evaluation(tmp_path, RATE)
-    results.add("masks", "silent", *silent_utterance())
-    results.collect()
-    summary = results.write()
+    summary = evaluate(tmp_path, {"silent": silent_utterance()}).write()
     for value in summary["heads"]["masks"].values():
         assert value == {"mean": None, "std": None, "count": 0}
     assert read_csv(tmp_path / "test_results.csv")[-1]["snt_id"] == "avg"
@@ -130,9 +162,7 @@ def test_nothing_defined(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_fact_that_is_not_finite_does_not_lose_the_summary(value, tmp_path):
     """Such as the loss of a test set with a damaged model."""
-    results = Evaluation(tmp_path, RATE)
-    results.add("masks", "a", *utterance(0))
-    results.collect()
+    results = evaluate(tmp_path, {"a": utterance(0)})
     results.write(losses={"loss": value})
     summary = json.loads(
         (tmp_path / "summary.json").read_text(),
@@ -142,10 +172,12 @@ def test_fact_that_is_not_finite_does_not_lose_the_summary(value, tmp_path):
 
 
 def test_voices_are_written_in_the_order_of_the_sources(tmp_path):
-    results = Evaluation(tmp_path, RATE, audio_ids=["b"])
-    for head in ("masks", "kmeans"):
-        results.add(head, "a", *utterance(0))
-        results.add(head, "b", *utterance(1, noise=0.01))
+    utterances = {}
+    for seed, name, noise in ((0, "a", 0.1), (1, "b", 0.01)):
+        mixture, estimates, sources = utterance(seed, noise=noise)
+        both = {"masks": estimates, "kmeans": estimates}
+        utterances[name] = mixture, both, sources
+    evaluate(tmp_path, utterances, ("masks", "kmeans"), audio_ids=["b"])
     folder = tmp_path / "separated"
     assert sorted(path.name for path in folder.iterdir()) == [
         "b_kmeans_s1.wav",
@@ -165,10 +197,8 @@ def test_voices_are_written_in_the_order_of_the_sources(tmp_path):
 def test_perceptual_scores_come_last(tmp_path):
     pytest.importorskip("pesq")
     pytest.importorskip("pystoi")
-    results = Evaluation(tmp_path, RATE, perceptual=True)
-    results.add("masks", "a", *utterance(0, length=8000))
-    results.collect()
-    results.write()
+    loud = {"a": utterance(0, length=8000)}
+    evaluate(tmp_path, loud, perceptual=True).write()
     rows = read_csv(tmp_path / "test_results.csv")
     assert list(rows[0]) == [*COLUMNS, "pesq", "stoi"]
 
@@ -178,13 +208,13 @@ def test_perceptual_scores_come_last(tmp_path):
 
 def shards(*names_of_ranks):
     """What each rank holds, as `gather` returns it."""
-    scores = []
+    held = []
     for names in names_of_ranks:
-        results = Evaluation("unused", RATE)
+        results = Evaluation(Oracle(), "unused", RATE)
         for name in names:
-            results.add("masks", name, *utterance(ord(name)))
-        scores.append(results.scores)
-    return scores
+            add(results, name, *utterance(ord(name)))
+        held.append((results.scores, results.facts))
+    return held
 
 
 @pytest.mark.parametrize(
@@ -204,7 +234,7 @@ def test_results_do_not_depend_on_who_scored_what(ranks, tmp_path, monkeypatch):
     for kind, names in (("one", ["abcd"]), ("many", ranks)):
         held = shards(*names)
         monkeypatch.setattr(evaluation, "gather", lambda _, held=held: held)
-        results = Evaluation(tmp_path / kind, RATE)
+        results = Evaluation(Oracle(), tmp_path / kind, RATE)
         results.collect()
         results.write()
         folder = tmp_path / kind
@@ -216,42 +246,106 @@ def test_results_do_not_depend_on_who_scored_what(ranks, tmp_path, monkeypatch):
 def test_gather_gets_this_processs_scores(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(
-        evaluation, "gather", lambda scores: given.append(scores) or [scores]
+        evaluation, "gather", lambda held: given.append(held) or [held]
     )
-    results = Evaluation(tmp_path, RATE)
-    results.add("masks", "a", *utterance(0))
+    evaluate(tmp_path, {"a": utterance(0)})
+    scores, facts = given[0]
+    assert list(scores["masks"]) == list(facts) == ["a"]
+
+
+def test_voices_that_clip_are_all_turned_down_alike(tmp_path):
+    mixture, _, sources = utterance(0)
+    loud = 20 * sources
+    signals = {"a": (20 * mixture, loud, loud)}
+    evaluate(tmp_path, signals, audio_ids=["a"])
+    voices = np.stack(
+        [
+            read_audio(tmp_path / "separated" / f"a_masks_s{n}.wav", RATE)[0]
+            for n in (1, 2)
+        ]
+    )
+    assert np.abs(voices).max() == pytest.approx(0.99, abs=1e-4)
+    gain = 0.99 / np.abs(loud).max()
+    assert voices == pytest.approx(gain * loud, abs=1e-4)
+
+
+# What is known of the test set
+
+
+def test_facts_of_the_test_set(tmp_path):
+    mixture, estimates, sources = utterance(0, length=8000)
+    groups = {"x": "F", "y": "M"}
+    name = "y1_0.5_x1_-0.5"
+    results = evaluate(
+        tmp_path, {name: (mixture, estimates, sources)}, groups=groups
+    )
+    results.write()
+    (row,) = read_csv(tmp_path / "test_set.csv")
+    assert row["snt_id"] == name
+    assert float(row["seconds"]) == 1.0
+    assert int(row["num_spks"]) == 2
+    power = np.square(sources).sum(axis=1)
+    difference = 10 * abs(np.log10(power[0] / power[1]))
+    assert float(row["level_difference"]) == pytest.approx(difference, abs=1e-3)
+    same = np.stack([mixture, mixture])
+    expected, _ = score_utterance(mixture, same, sources)
+    for column in ("sdr", "si-snr"):
+        assert float(row[column]) == pytest.approx(expected[column], abs=1e-3)
+    ideal = ideal_voices(torch.from_numpy(sources), RATE).numpy()
+    expected, _ = score_utterance(mixture, ideal, sources)
+    for column in ("sdr_i", "si-snr_i"):
+        value = float(row[f"ideal_{column}"])
+        assert value == pytest.approx(expected[column], abs=1e-3)
+    assert row["genders"] == "F-M"
+    assert row["counted"] == row["confidence"] == ""
+
+
+def test_ideal_voices_of_voices_that_never_meet():
+    """Each bin is one voice's own, so that the mask is perfect."""
+    time = torch.arange(RATE) / RATE
+    voices = torch.stack(
+        [torch.sin(2 * torch.pi * f * time) for f in (500.0, 2500.0)]
+    )
+    torch.testing.assert_close(
+        ideal_voices(voices, RATE)[:, 400:-400],
+        voices[:, 400:-400],
+        atol=2e-3,
+        rtol=0,
+    )
+
+
+def test_a_silent_source_is_no_speaker(tmp_path):
+    mixture, _, sources = utterance(0, length=4000)
+    sources[1] = 0
+    results = evaluate(tmp_path, {"a": (sources[0], sources[:1], sources)})
+    assert results.facts["a"]["num_spks"] == 1
+    assert math.isnan(results.facts["a"]["level_difference"])
+    # Nothing was separated, so that there is no score either.
+    assert all(math.isnan(v) for v in results.scores["masks"]["a"].values())
+
+
+def test_counting_is_summed_up(tmp_path):
+    unmixer = Oracle()
+    unmixer.speaker_counting = [[1.5, 9.0]]
+    answers = iter([(2, 0.9), (1, 0.6), (2, 0.8)])
+    unmixer.count = lambda mixture, embeddings: next(answers)
+    results = Evaluation(unmixer, tmp_path, RATE)
+    for name in "abc":
+        mixture, estimates, sources = utterance(0)
+        separated = types.SimpleNamespace(embeddings=None)
+        results.unmixer.unmix = lambda *_, e=estimates: Unmixed(
+            torch.from_numpy(e), None, None
+        )
+        pair = (torch.from_numpy(np.array(x)) for x in (mixture, sources))
+        results.add(name, *pair, separated)
     results.collect()
-    assert list(given[0]["masks"]) == ["a"]
+    summary = results.write()
+    assert summary["counting"] == {"right": pytest.approx(2 / 3), "count": 3}
+    rows = read_csv(tmp_path / "test_set.csv")
+    assert [row["counted"] for row in rows] == ["2", "1", "2"]
+    assert [float(row["confidence"]) for row in rows] == [0.9, 0.6, 0.8]
 
 
-# Scale of the voices
-
-
-def test_rescale_restores_voices_of_arbitrary_scale():
-    mixture, _, sources = utterance(0)
-    voices = rescale(mixture, sources * [[50], [-0.01]])
-    assert voices == pytest.approx(sources, abs=1e-5)
-
-
-def test_rescale_turns_all_down_alike_where_one_clips():
-    sources = np.array([[2.0, 0, -1], [0, 0.5, 0.1]])
-    voices = rescale(sources.sum(axis=0), sources)
-    assert np.abs(voices).max() == pytest.approx(0.99)
-    assert voices == pytest.approx(sources * 0.99 / 2)
-
-
-@pytest.mark.parametrize("silent", [1, 2])
-def test_rescale_of_silence(silent):
-    mixture, _, sources = utterance(0)
-    sources[:silent] = 0
-    voices = rescale(mixture, sources)
-    assert np.isfinite(voices).all()
-    assert not voices[:silent].any()
-
-
-def test_rescale_leaves_its_arguments():
-    mixture, estimates, _ = utterance(0)
-    before = mixture.copy(), estimates.copy()
-    rescale(mixture, estimates)
-    assert np.array_equal(mixture, before[0])
-    assert np.array_equal(estimates, before[1])
+def test_level_difference_is_of_the_loudest_and_the_softest():
+    sources = np.array([[1.0, -1.0], [0.1, 0.1], [0.5, 0.5]])
+    assert level_difference(sources) == pytest.approx(20)

@@ -19,6 +19,7 @@ FILES = sorted((RECIPE / "hparams").glob("*.yaml"))
 RUN_OPTIONS = RunOptions().as_dict().keys()
 # What train.py looks up, but only for a system that has embeddings
 FOR_EMBEDDINGS = {"dpcl_loss", "threshold_db", "kmeans"}
+FOR_MASKS = {"pit_loss"}
 
 EVERY_FILE = pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
 
@@ -56,7 +57,8 @@ def test_separates(path, num_spks, tmp_path):
     mixture = torch.randn(1, length)
     estimates, embeddings = separator(mixture)
     heads = set(hparams["loss_weights"])
-    assert heads and heads <= {"pit", "dpcl"}
+    assert heads and heads <= {"pit", "silence", "dpcl"}
+    assert ("pit" in heads) == ("silence" in heads)
 
     assert (estimates is not None) == ("pit" in heads)
     if estimates is not None:
@@ -139,6 +141,8 @@ def test_no_key_is_missing(path):
     needed = used_by_train()
     if "dpcl" not in load_weights(path):
         needed -= FOR_EMBEDDINGS
+    if "pit" not in load_weights(path):
+        needed -= FOR_MASKS
     assert needed - set(keys_of(path)) == set()
 
 

@@ -203,6 +203,47 @@ def test_rate_or_mode_absent(data, save):
         prepare_manifests(data, save, mode="max")
 
 
+def two_and_three(folder):
+    """Mixtures of two speakers, and others of three."""
+    two = make_data(folder / "2speakers")
+    three = make_data(folder / "3speakers", num_spks=3)
+    for path in three.rglob("*.wav"):
+        path.rename(path.with_name(f"three_{path.name}"))
+    return [str(two), str(three)]
+
+
+def test_folders_of_several_numbers_of_speakers(tmp_path, save):
+    two, three = two_and_three(tmp_path)
+    files = prepare_manifests([two, three], save, num_spks=3)
+    for path, split in zip(files.values(), ("tr", "cv", "tt"), strict=True):
+        rows = read_csv(path)
+        assert len(rows) == 4
+        for row in rows:
+            root = three if row["ID"].startswith("three") else two
+            place = f"{root}/wav8k/min/{split}"
+            assert row["s2_wav"] == f"{place}/s2/{row['ID']}.wav"
+            third = f"{place}/s3/{row['ID']}.wav" if root == three else ""
+            assert row["s3_wav"] == third
+
+
+def test_folders_of_more_speakers_than_the_system_separates(tmp_path, save):
+    with pytest.raises(UserError, match="3speakers.* of 3 speakers"):
+        prepare_manifests(two_and_three(tmp_path), save, num_spks=2)
+
+
+def test_folders_that_have_mixtures_of_one_name(tmp_path, save):
+    two = make_data(tmp_path / "one"), make_data(tmp_path / "other")
+    with pytest.raises(UserError, match="have the same name"):
+        prepare_manifests(list(map(str, two)), save)
+
+
+def test_another_number_of_speakers_writes_the_files_anew(tmp_path, save):
+    folders = two_and_three(tmp_path)
+    for count in (3, 4):
+        files = prepare_manifests(folders, save, num_spks=count)
+        assert f"s{count}_wav" in read_csv(files["train"])[0]
+
+
 def test_no_data_folder(tmp_path, save):
     with pytest.raises(UserError, match="nowhere is not a folder"):
         prepare_manifests(tmp_path / "nowhere", save)

@@ -220,3 +220,43 @@ def test_blstm_reads_both_directions(device):
     x = torch.randn(1, FILTERS, 20, device=device, requires_grad=True)
     model(x)[1][0, 10].sum().backward()
     assert (x.grad.abs().sum(dim=1) > 0).all()
+
+
+def models_of_each_kind(device):
+    head = {"bins": 5, "size": 3}
+    dual = {
+        "in_channels": 12,
+        "out_channels": 8,
+        "num_layers": 2,
+        "K": 10,
+        "num_spks": 2,
+    }
+    for overlap in (True, False):
+        blocks = {
+            name: SBRNNBlock(8, 6, num_layers=1, bidirectional=True)
+            for name in ("intra_model", "inter_model")
+        }
+        yield DualPathSeparator(
+            EmbeddingHead(8, **head), overlap, **blocks, **dual
+        )
+    yield BLSTMSeparator(12, EmbeddingHead(12, **head), 6, 2, dropout=0.0)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (37, 40, 37, 1, 9, 10, 11, 50)])
+@torch.no_grad()
+def test_forward_each_is_forward_of_each(lengths, device):
+    for model in models_of_each_kind(device):
+        model = model.to(device).eval()
+        features = [torch.randn(1, 12, n, device=device) for n in lengths]
+        results = model.forward_each(features, list(lengths))
+        assert len(results) == len(lengths)
+        for each, length, result in zip(
+            features, lengths, results, strict=True
+        ):
+            alone = model(each, length)
+            for got, expected in zip(result, alone, strict=True):
+                assert (got is None) == (expected is None)
+                if got is not None:
+                    torch.testing.assert_close(
+                        got, expected, atol=1e-5, rtol=1e-4
+                    )

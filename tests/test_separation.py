@@ -15,7 +15,7 @@ from dpcl_dprnn.encoders import (
 )
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.model import BLSTMSeparator, DualPathSeparator, EmbeddingHead
-from dpcl_dprnn.separation import Separator, load_pretrained
+from dpcl_dprnn.separation import Separator, load_pretrained, stack
 from dpcl_dprnn.targets import bin_weights, dominant_source
 
 N_FFT, HOP, BINS = 64, 16, 33
@@ -103,19 +103,61 @@ def test_silence_is_separated_into_finite_numbers(system, device):
 @torch.no_grad()
 def test_separate_each_is_a_batch_of_one_for_each(system, device):
     separator = build(system, device)
-    lengths = torch.tensor([500, 123, 1, 64], device=device)
-    mixtures = torch.randn(4, 500, device=device)  # padded with noise
-    estimates, embeddings = separator.separate_each(mixtures, lengths)
-    for index, length in enumerate(lengths.tolist()):
-        alone = separator(mixtures[index, None, :length])
-        if estimates is not None:
-            got, padding = estimates[index].split([length, 500 - length], -1)
-            assert torch.equal(got, alone.estimates[0])
-            assert not padding.any()
-        if embeddings is not None:
-            frames = alone.embeddings.shape[1]
-            assert torch.equal(embeddings[index, :frames], alone.embeddings[0])
-            assert not embeddings[index, frames:].any()
+    lengths = (500, 123, 1, 64, 123, 130)
+    mixtures = [torch.randn(n, device=device) for n in lengths]
+    mixtures = [x / x.abs().max() for x in mixtures]  # at their usual level
+    results = separator.separate_each(mixtures)
+    assert len(results) == len(lengths)
+    for mixture, result in zip(mixtures, results, strict=True):
+        alone = separator(mixture[None])
+        for got, expected in zip(result, alone, strict=True):
+            assert (got is None) == (expected is None)
+            if got is not None:
+                torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+@EVERY_SYSTEM
+@pytest.mark.parametrize("gain", [1e-4, 100.0])
+@torch.no_grad()
+def test_the_level_makes_no_difference(gain, system, device):
+    separator = build(system, device)
+    mixture = torch.randn(400, device=device)
+    one, other = separator.separate_each([mixture, gain * mixture])
+    if one.estimates is not None:
+        expected = gain * one.estimates
+        error = (other.estimates - expected).abs().max()
+        assert error < 1e-5 * expected.abs().max()
+    if one.embeddings is not None:
+        torch.testing.assert_close(
+            other.embeddings, one.embeddings, atol=1e-4, rtol=0
+        )
+
+
+@torch.no_grad()
+def test_blocks_see_signals_of_as_many_chunks_together(device, monkeypatch):
+    separator = build("stft grid", device)
+    seen, blocks = [], separator.model.blocks
+    monkeypatch.setattr(
+        separator.model, "blocks", lambda x: seen.append(len(x)) or blocks(x)
+    )
+    lengths = (500, 497, 123, 499)
+    separator.separate_each([torch.randn(n, device=device) for n in lengths])
+    assert sorted(seen) == [1, 3]
+
+
+@torch.no_grad()
+def test_stack_pads_with_zeros(device):
+    separator = build("stft grid", device)
+    results = separator.separate_each(
+        [torch.randn(n, device=device) for n in (100, 300)]
+    )
+    estimates, embeddings = stack(results)
+    assert torch.equal(estimates[0, :, :100], results[0].estimates[0])
+    assert torch.equal(estimates[1], results[1].estimates[0])
+    assert not estimates[0, :, 100:].any()
+    frames = results[0].embeddings.shape[1]
+    assert torch.equal(embeddings[0, :frames], results[0].embeddings[0])
+    assert not embeddings[0, frames:].any()
 
 
 def test_identity_masks_give_the_mixture_back(device):

@@ -11,6 +11,7 @@ may stand in either place. Several processes: `torchrun --nproc_per_node=N
 train.py ...`.
 """
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -22,6 +23,7 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
 
+from dpcl_dprnn.calibration import calibrated
 from dpcl_dprnn.configuration import (
     check_run_options,
     load_hparams,
@@ -35,8 +37,12 @@ from dpcl_dprnn.data import (
 from dpcl_dprnn.dynamic_sets import make_dynamic_sets
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.evaluation import Evaluation, describe
-from dpcl_dprnn.losses import pit_si_snr_loss
-from dpcl_dprnn.separation import load_pretrained
+from dpcl_dprnn.examples import write_examples
+from dpcl_dprnn.losses import silence_loss
+from dpcl_dprnn.model_folder import export_model
+from dpcl_dprnn.report import write_report
+from dpcl_dprnn.separation import load_pretrained, stack
+from dpcl_dprnn.speaker_groups import speaker_groups
 from dpcl_dprnn.training import (
     exit_on_sigterm,
     gather,
@@ -44,6 +50,7 @@ from dpcl_dprnn.training import (
     on_main,
     reuse_memory,
 )
+from dpcl_dprnn.unmixing import Unmixer
 from prepare_data import prepare_manifests
 
 
@@ -69,7 +76,8 @@ class Separation(sb.Brain):
         -------
         dict
             `mixture` [B, T], `sources` [B, C, T] and `lengths` [B] as they
-            were used, and the `separated` of the `Separator`.
+            were used, the `separated` of the `Separator`, and `each` of it
+            by itself, unless in training.
         """
         batch = batch.to(self.device)
         mixture, relative = batch.mixture
@@ -81,13 +89,18 @@ class Separation(sb.Brain):
                     mixture, sources, lengths
                 )
             separated = self.modules.separator(mixture)
+            each = None
         else:
-            separated = self.separator.separate_each(mixture, lengths)
+            each = self.separator.separate_each(
+                [x[:n] for x, n in zip(mixture, lengths.tolist(), strict=True)]
+            )
+            separated = stack(each)
         return {
             "mixture": mixture,
             "sources": sources,
             "lengths": lengths,
             "separated": separated,
+            "each": each,
         }
 
     def compute_objectives(self, predictions, batch, stage):
@@ -107,8 +120,14 @@ class Separation(sb.Brain):
         mixture, sources = predictions["mixture"], predictions["sources"]
         separated, parts = predictions["separated"], {}
         if separated.estimates is not None:
-            parts["pit"], _ = pit_si_snr_loss(
+            parts["pit"], permutation = self.hparams.pit_loss(
                 separated.estimates, sources, predictions["lengths"]
+            )
+            parts["silence"] = silence_loss(
+                separated.estimates,
+                sources,
+                permutation,
+                predictions["lengths"],
             )
         if separated.embeddings is not None:
             targets, weights = self.separator.dpcl_targets(
@@ -134,30 +153,15 @@ class Separation(sb.Brain):
         self.count += len(values)
 
     def score(self, predictions, ids):
-        """Score both heads on each utterance of a batch."""
-        separated = predictions["separated"]
-        for index, length in enumerate(predictions["lengths"].tolist()):
-            mixture = predictions["mixture"][index, None, :length]
-            estimates = {}
-            if separated.estimates is not None:
-                estimates["masks"] = separated.estimates[index, :, :length]
-            if separated.embeddings is not None:
-                frames = self.separator.grid_encoder.frames(length)
-                estimates["kmeans"] = self.separator.separate_kmeans(
-                    mixture,
-                    separated.embeddings[index, None, :frames],
-                    self.hparams.num_spks,
-                    self.hparams.threshold_db,
-                    **self.hparams.kmeans,
-                )[0]
-            for head, estimate in estimates.items():
-                self.evaluation.add(
-                    head,
-                    ids[index],
-                    mixture[0].cpu().numpy(),
-                    estimate.cpu().numpy(),
-                    predictions["sources"][index, :, :length].cpu().numpy(),
-                )
+        """Score all heads on each utterance of a batch."""
+        lengths = predictions["lengths"].tolist()
+        for index, (name, length) in enumerate(zip(ids, lengths, strict=True)):
+            self.evaluation.add(
+                name,
+                predictions["mixture"][index, :length],
+                predictions["sources"][index, :, :length],
+                predictions["each"][index],
+            )
 
     def on_fit_start(self):
         """Recover; a run that has had all its steps gets no more epochs."""
@@ -242,6 +246,7 @@ def main(argv):
         hparams_file=hparams_file,
         overrides=overrides,
     )
+    hparams_text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
     with exit_on_sigterm():
         datasets = make_datasets(hparams)
     if not run_opts.test_only:
@@ -268,7 +273,7 @@ def main(argv):
             **hparams["train_dataloader_opts"],
         },
     )
-    test(brain, test_set)
+    test(brain, valid_set, test_set, hparams_text, overrides)
 
 
 def make_datasets(hparams):
@@ -334,21 +339,36 @@ def make_output_folder(hparams, hparams_file, overrides):
         ) from error
 
 
-def test(brain, test_set):
-    """Score the best checkpoint on the test set and write the results."""
+def test(brain, valid_set, test_set, hparams_text, overrides):
+    """Score the best checkpoint on the test set, and write all results."""
     hparams = brain.hparams
     if brain.checkpointer.find_checkpoint(min_key="loss") is None:
         raise UserError(
             f"No checkpoint in {hparams.save_folder}: there is nothing to "
             "test. Train first, or set --output_folder to a trained one."
         )
+    brain.checkpointer.recover_if_possible(min_key="loss")
+    unmixer = Unmixer(
+        brain.separator.eval(),
+        hparams.num_spks,
+        mixture_consistency=hparams.mixture_consistency,
+    )
+    if hasattr(hparams, "kmeans"):  # not of a mask head alone
+        unmixer = dataclasses.replace(
+            unmixer, kmeans=hparams.kmeans, threshold_db=hparams.threshold_db
+        )
+    unmixer = calibrated(unmixer, valid_set.dataset.dataset)
     utterances = test_set.dataset.dataset
-    heard = range(min(hparams.num_audio, len(utterances)))
     brain.evaluation = Evaluation(
+        unmixer,
         hparams.output_folder,
         hparams.sample_rate,
         hparams.perceptual_scores,
-        audio_ids=[utterances[index]["id"] for index in heard],
+        audio_ids=[
+            utterances[index]["id"]
+            for index in range(min(hparams.num_audio, len(utterances)))
+        ],
+        groups=speaker_groups(hparams.speaker_info or hparams.speech_folder),
     )
     brain.evaluate(test_set, min_key="loss")
     brain.evaluation.collect()
@@ -363,16 +383,28 @@ def test(brain, test_set):
         seed=hparams.seed,
         num_spks=hparams.num_spks,
         sample_rate=hparams.sample_rate,
-        data_folder=str(hparams.data_folder),
+        data_folder=", ".join(as_list(hparams.data_folder)),
         speech_folder=str(hparams.speech_folder),
+        licence=hparams.model_licence,
         epoch=hparams.epoch_counter.current,
         parameters=sum(p.numel() for p in brain.separator.parameters()),
         losses=brain.test_stats,
     )
+    write_examples(brain.evaluation, utterances)
+    folder = pathlib.Path(hparams.output_folder)
+    export_model(folder / "model", hparams_text, overrides, unmixer, summary)
+    report = write_report(folder)
     print(f"\n{describe(summary)}")
-    print(f"Results:  {hparams.output_folder}")
+    print(f"Results:  {folder}")
+    print(f"Report:   {report}")
+    print(f"Model:    {folder / 'model'}")
     if hparams.num_audio:
-        print(f"Listen:   {pathlib.Path(hparams.output_folder, 'separated')}")
+        print(f"Listen:   {folder / 'separated'}")
+
+
+def as_list(value):
+    """The items of a list, or a single item; none of an empty text."""
+    return list(value) if isinstance(value, list | tuple) else [value or ""]
 
 
 def run(argv):

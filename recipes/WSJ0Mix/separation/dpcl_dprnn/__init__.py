@@ -1,1 +1,3 @@
-"""Deep clustering and dual-path RNNs for single-channel speech separation."""
+"""Speech separation with deep clustering and dual-path RNNs."""
+
+__version__ = "0.1.0"

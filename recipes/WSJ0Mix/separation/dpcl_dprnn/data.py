@@ -49,7 +49,8 @@ def mixture_dataset(
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
-        Items `id`, `mixture` [T] and `sources` [C, T], float32.
+        Items `id`, `mixture` [T] and `sources` [T, C], float32; sources that
+        the manifest has no path of are silent.
     """
     columns = ["id", "duration", "mix_wav"]
     columns += [f"s{k + 1}_wav" for k in range(num_spks)]
@@ -69,7 +70,10 @@ def mixture_dataset(
         signals = [
             torch.from_numpy(read_audio(path, sample_rate, start, frames)[0])
             for path in paths
+            if path  # there may be fewer speakers than in other mixtures
         ]
+        silence = torch.zeros_like(signals[0])
+        signals += [silence] * (len(paths) - len(signals))
         yield signals[0]
         yield torch.stack(signals[1:], dim=-1)  # [T, C]: padded along T
 

@@ -9,7 +9,11 @@ import pathlib
 import numpy as np
 
 from .audio import write_text, write_wav
-from .metrics import score_utterance
+from .encoders import STFTDecoder, STFTEncoder
+from .losses import audible_sources
+from .metrics import assign, score_utterance
+from .speaker_groups import groups_of
+from .targets import dominant_source
 from .training import gather
 
 RESULT_FILES = {
@@ -18,14 +22,19 @@ RESULT_FILES = {
 }
 
 
+TEST_SET = "test_set.csv"
+
+
 class Evaluation:
-    """Scores of both heads on a test set, and a few separated files.
+    """Scores of all heads on a test set, and a few separated files.
 
     In distributed runs every process adds its own utterances; `collect`
     brings them together and one process writes.
 
     Arguments
     ---------
+    unmixer : unmixing.Unmixer
+        Makes voices of what the separator gives.
     output_folder : str or Path
         Where results are written.
     sample_rate : int
@@ -35,44 +44,92 @@ class Evaluation:
     audio_ids : collection of str
         Utterances whose separated voices are written to
         `output_folder`/separated.
+    groups : dict of str to str, optional
+        What is known of speakers, see `speaker_groups`.
     """
 
     def __init__(
-        self, output_folder, sample_rate, perceptual=False, audio_ids=()
+        self,
+        unmixer,
+        output_folder,
+        sample_rate,
+        perceptual=False,
+        audio_ids=(),
+        groups=None,
     ):
+        self.unmixer = unmixer
         self.folder = pathlib.Path(output_folder)
         self.sample_rate = sample_rate
         self.perceptual = perceptual
         self.audio_ids = frozenset(audio_ids)
+        self.groups = groups or {}
         self.scores = {}  # head -> utterance -> scores
+        self.facts = {}  # utterance -> what is known of it
 
-    def add(self, head, snt_id, mixture, estimates, sources):
+    def add(self, snt_id, mixture, sources, separated):
         """Score one utterance.
+
+        It is separated into as many voices as there are: silent sources do
+        not count.
 
         Arguments
         ---------
-        head : str
-            "masks" or "kmeans".
         snt_id : str
             Name of the utterance.
-        mixture : numpy.ndarray, [T]
-        estimates : numpy.ndarray, [C, T]
-        sources : numpy.ndarray, [C, T]
+        mixture : torch.Tensor, [T]
+        sources : torch.Tensor, [C, T]
+        separated : separation.Separated
+            Of a batch of one.
         """
-        scores, permutation = score_utterance(
-            mixture,
-            estimates,
-            sources,
-            rate=self.sample_rate if self.perceptual else None,
-        )
-        self.scores.setdefault(head, {})[snt_id] = scores
-        if snt_id in self.audio_ids:
-            self._write_voices(head, snt_id, mixture, estimates[permutation])
+        sources = audible(sources)
+        voices = self.voices(mixture, sources, separated)
+        counted = ("", "")
+        if self.unmixer.speaker_counting:
+            counted = self.unmixer.count(mixture, separated.embeddings)
+        ideal = ideal_voices(sources, self.sample_rate).cpu().numpy()
+        mixture, sources = mixture.cpu().numpy(), sources.cpu().numpy()
+        for head, estimates in voices.items():
+            scores = self._score(mixture, estimates, sources)
+            self.scores.setdefault(head, {})[snt_id] = scores
+            if snt_id in self.audio_ids:
+                self._write_voices(head, snt_id, mixture, estimates)
+        best = self._score(mixture, ideal, sources)
+        self.facts[snt_id] = {
+            "seconds": len(mixture) / self.sample_rate,
+            "num_spks": len(sources),
+            "level_difference": level_difference(sources),
+            "sdr": best["sdr"] - best["sdr_i"],
+            "si-snr": best["si-snr"] - best["si-snr_i"],
+            "ideal_sdr_i": best["sdr_i"],
+            "ideal_si-snr_i": best["si-snr_i"],
+            "genders": groups_of(snt_id, self.groups),
+            "counted": counted[0],
+            "confidence": counted[1],
+        }
+
+    def voices(self, mixture, sources, separated):
+        """The voices of each head, in the order of the sources [C, T]."""
+        voices = {}
+        for head in self.unmixer.separator.heads:
+            unmixed = self.unmixer.unmix(mixture, separated, len(sources), head)
+            estimates = unmixed.voices.cpu().numpy()
+            order = assign(estimates, sources.cpu().numpy())
+            voices[head] = estimates[order]
+        return voices
+
+    def _score(self, mixture, estimates, sources):
+        rate = self.sample_rate if self.perceptual else None
+        scores, _ = score_utterance(mixture, estimates, sources, rate)
+        if len(sources) < 2:  # nothing to separate: it would be a copy's score
+            scores = dict.fromkeys(scores, float("nan"))
+        return scores
 
     def _write_voices(self, head, snt_id, mixture, estimates):
+        """Write voices at the mixture's level; all softer if one would clip."""
         folder = self.folder / "separated"
         write_wav(folder / f"{snt_id}_mix.wav", mixture, self.sample_rate)
-        for number, voice in enumerate(rescale(mixture, estimates), start=1):
+        peak = max(1.0, np.abs(estimates).max() / 0.99)
+        for number, voice in enumerate(estimates / peak, start=1):
             path = folder / f"{snt_id}_{head}_s{number}.wav"
             write_wav(path, voice, self.sample_rate)
 
@@ -82,10 +139,12 @@ class Evaluation:
         Every process has to call this. Processes may hold the same
         utterance; it counts once.
         """
-        merged = {}
-        for scores in gather(self.scores):
+        merged, facts = {}, {}
+        for scores, known in gather((self.scores, self.facts)):
+            facts.update(known)
             for head, utterances in scores.items():
                 merged.setdefault(head, {}).update(utterances)
+        self.facts = dict(sorted(facts.items()))
         self.scores = {
             head: dict(sorted(merged[head].items()))
             for head in RESULT_FILES
@@ -106,8 +165,18 @@ class Evaluation:
             What summary.json holds.
         """
         for head, utterances in self.scores.items():
-            write_text(self.folder / RESULT_FILES[head], _as_csv(utterances))
+            text = _as_csv(utterances, averages=True)
+            write_text(self.folder / RESULT_FILES[head], text)
+        write_text(self.folder / TEST_SET, _as_csv(self.facts))
         summary = dict(_finite(about), heads=self.summary())
+        counted = [
+            row["counted"] == row["num_spks"]
+            for row in self.facts.values()
+            if row["counted"] != ""
+        ]
+        if counted:
+            right = float(np.mean(counted))
+            summary["counting"] = {"right": right, "count": len(counted)}
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_text(self.folder / "summary.json", text + "\n")
         return summary
@@ -140,48 +209,65 @@ def describe(summary):
     return "\n".join(lines)
 
 
-def rescale(mixture, estimates):
-    """Bring estimates of arbitrary scale to that of the mixture.
+def audible(sources):
+    """Those of sources [C, T] that are not silent; the first if all are."""
+    heard = audible_sources(sources[None])[0]
+    return sources[heard] if heard.any() else sources[:1]
 
-    Each gets the gain with which their sum fits the mixture best (least
-    squares); then, if need be, all are turned down alike so that none clips.
+
+def level_difference(sources):
+    """By how much the loudest speaker is above the softest one, in dB.
+
+    NaN for a single speaker.
+    """
+    power = np.square(sources, dtype=np.float64).sum(axis=1)
+    if len(power) < 2:
+        return float("nan")
+    return float(10 * np.log10(power.max() / power.min()))
+
+
+def ideal_voices(sources, sample_rate):
+    """What the ideal binary mask gives, the ceiling of k-means masks.
+
+    On an STFT with windows of 32 ms and a hop of 8 ms.
 
     Arguments
     ---------
-    mixture : numpy.ndarray, [T]
-    estimates : numpy.ndarray, [C, T]
+    sources : torch.Tensor, [C, T]
+    sample_rate : int
 
     Returns
     -------
-    numpy.ndarray, [C, T]
-
-    Example
-    -------
-    >>> voices = np.array([[0.5, 0.0, 0.0], [0.0, -0.25, 0.0]])
-    >>> np.round(rescale(voices.sum(axis=0), 10 * voices), 6)
-    array([[ 0.5 ,  0.  ,  0.  ],
-           [ 0.  , -0.25,  0.  ]])
+    torch.Tensor, [C, T]
     """
-    gains = np.linalg.lstsq(estimates.T, mixture, rcond=None)[0]
-    estimates = gains[:, None] * estimates
-    return estimates / max(1.0, np.abs(estimates).max(initial=0.0) / 0.99)
+    n_fft, hop = sample_rate * 4 // 125, sample_rate // 125
+    encoder = STFTEncoder(n_fft, hop).to(sources.device)
+    decoder = STFTDecoder(n_fft, hop).to(sources.device)
+    masks = dominant_source(encoder(sources)[None])[0].permute(2, 1, 0)
+    mixture = encoder(sources.sum(dim=0, keepdim=True))  # [1, F, L]
+    return decoder(masks * mixture, sources.shape[-1])
 
 
-def _as_csv(utterances):
-    """A row for each utterance and a last one with the averages."""
+def _as_csv(utterances, averages=False):
+    """A row for each utterance and, if wanted, one with the averages."""
     names = list(next(iter(utterances.values())))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["snt_id", *names])
     for snt_id, row in utterances.items():
-        writer.writerow([snt_id, *(f"{row[name]:.4f}" for name in names)])
-    means = [
-        _statistics([row[name] for row in utterances.values()])["mean"]
-        for name in names
-    ]
-    cells = ["nan" if mean is None else f"{mean:.4f}" for mean in means]
-    writer.writerow(["avg", *cells])
+        writer.writerow([snt_id, *(_cell(row[name]) for name in names)])
+    if averages:
+        means = [
+            _statistics([row[name] for row in utterances.values()])["mean"]
+            for name in names
+        ]
+        cells = ["nan" if mean is None else _cell(mean) for mean in means]
+        writer.writerow(["avg", *cells])
     return buffer.getvalue()
+
+
+def _cell(value):
+    return f"{value:.4f}" if isinstance(value, float) else value
 
 
 def _finite(value):

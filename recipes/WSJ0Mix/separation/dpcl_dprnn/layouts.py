@@ -69,8 +69,8 @@ def choose_data_set(
         `min` or `max`, likewise.
     mixture_type : str
         `clean` or `both`.
-    num_spks : int
-        Speakers in each mixture.
+    num_spks : int or range
+        Speakers in each mixture; or the numbers that are welcome.
     train_folder : str
         One of the folders of training mixtures, or "" for all.
 
@@ -158,7 +158,9 @@ def _of_type(found, mixture_type):
 
 def _of_speakers(found, num_spks):
     """The data sets of a number of speakers."""
-    chosen = [each for each in found if each.num_spks == num_spks]
+    if isinstance(num_spks, int):
+        num_spks = range(num_spks, num_spks + 1)
+    chosen = [each for each in found if each.num_spks in num_spks]
     if not chosen:
         other = found[0]
         folder = next(names[0] for names in other.folders.values() if names)
@@ -171,7 +173,7 @@ def _of_speakers(found, num_spks):
             )
         raise UserError(
             f"{mixture} has sources of {other.num_spks} speakers, but num_spks "
-            f"is {num_spks}. Set --num_spks={other.num_spks} or choose other "
+            f"is {num_spks[-1]}. Set --num_spks={other.num_spks} or choose other "
             "data."
         )
     return chosen

@@ -117,7 +117,7 @@ def sample_mask(length, lengths, device):
     return (steps < lengths.unsqueeze(1)).float()
 
 
-def pairwise_si_snr(estimates, sources, lengths=None):
+def pairwise_si_snr(estimates, sources, lengths=None, limit_db=None):
     """SI-SNR of every estimate against every source.
 
     Zero-mean scale-invariant SNR, 10 log10(|s_t|^2 / |e - s_t|^2) with s_t
@@ -130,6 +130,9 @@ def pairwise_si_snr(estimates, sources, lengths=None):
     sources : torch.Tensor, [B, C, T]
     lengths : torch.Tensor, [B], optional
         Valid samples; what lies beyond them does not count.
+    limit_db : float, optional
+        Soft upper limit: |s_t|^2 times 10^(-limit_db / 10) is added to the
+        noise (Wisdom et al., arXiv 2011.00803).
 
     Returns
     -------
@@ -148,6 +151,8 @@ def pairwise_si_snr(estimates, sources, lengths=None):
         # |e - s_t|^2 = |e|^2 - |s_t|^2, as the two are orthogonal. In fp32
         # that difference is exact to about 60 dB, beyond any separation.
         noise = (estimate_power - signal).clamp_min(0)
+        if limit_db is not None:
+            noise = noise + 10 ** (-limit_db / 10) * signal
         # A floor relative to the estimate bounds the score at +-80 dB and
         # scores quiet recordings as loud ones; a silent estimate gets -80.
         floor = EPS * estimate_power
@@ -198,7 +203,7 @@ def best_permutation(scores):
     return candidates[totals.argmax(dim=-1)]
 
 
-def pit_si_snr_loss(estimates, sources, lengths=None):
+def pit_si_snr_loss(estimates, sources, lengths=None, limit_db=None):
     """Negative SI-SNR under the best permutation (utterance-level PIT).
 
     Kolbaek et al., arXiv 1703.06284; silent sources, for which SI-SNR is not
@@ -210,6 +215,9 @@ def pit_si_snr_loss(estimates, sources, lengths=None):
     sources : torch.Tensor, [B, C, T]
     lengths : torch.Tensor, [B], optional
         Valid samples.
+    limit_db : float, optional
+        See `pairwise_si_snr`. A single speaker's mixture is its own perfect
+        estimate: without a limit it would outweigh all others.
 
     Returns
     -------
@@ -224,10 +232,67 @@ def pit_si_snr_loss(estimates, sources, lengths=None):
     >>> permutation[0]
     tensor([1, 0])
     """
-    mask = sample_mask(sources.shape[-1], lengths, sources.device)
-    audible = _zero_mean(sources.float(), mask).square().sum(dim=-1) > EPS
-    scores = pairwise_si_snr(estimates, sources, lengths)
+    audible = audible_sources(sources, lengths)
+    scores = pairwise_si_snr(estimates, sources, lengths, limit_db)
     scores = scores * audible.unsqueeze(1)
     permutation = best_permutation(scores.detach())
     best = scores.gather(1, permutation.unsqueeze(1)).squeeze(1)  # [B, C]
     return -best.sum(dim=-1) / audible.sum(dim=-1).clamp_min(1), permutation
+
+
+def audible_sources(sources, lengths=None):
+    """Which sources are not silent.
+
+    Arguments
+    ---------
+    sources : torch.Tensor, [B, C, T]
+    lengths : torch.Tensor, [B], optional
+        Valid samples.
+
+    Returns
+    -------
+    torch.Tensor, [B, C], bool
+    """
+    mask = sample_mask(sources.shape[-1], lengths, sources.device)
+    return _zero_mean(sources.float(), mask).square().sum(dim=-1) > EPS
+
+
+def silence_loss(estimates, sources, permutation, lengths=None, floor_db=30.0):
+    """How loud the estimates of silent sources are.
+
+    10 log10(|e|^2 / sum of all |e|^2 + 10^(-floor_db / 10)) for an estimate e
+    that belongs to no audible source, after the loss of silent targets of
+    Wisdom et al., arXiv 2011.00803. The reference is the estimates,
+    rather than the mixture, as SI-SNR leaves their scale free.
+
+    Arguments
+    ---------
+    estimates : torch.Tensor, [B, C, T]
+    sources : torch.Tensor, [B, C, T]
+    permutation : torch.Tensor, [B, C]
+        The estimate for each source, of `pit_si_snr_loss`.
+    lengths : torch.Tensor, [B], optional
+        Valid samples.
+    floor_db : float
+        An estimate this far below all of them together is silent enough.
+
+    Returns
+    -------
+    torch.Tensor, [B], in dB; 0 where no source is silent, or all are
+
+    Example
+    -------
+    >>> voice = torch.randn(1, 800)
+    >>> sources = torch.stack([voice, 0 * voice], dim=1)
+    >>> silence_loss(sources, sources, torch.tensor([[0, 1]])).round()
+    tensor([-30.])
+    """
+    with torch.autocast(estimates.device.type, enabled=False):
+        mask = sample_mask(sources.shape[-1], lengths, sources.device)
+        power = _zero_mean(estimates.float(), mask).square().sum(dim=-1)
+        share = power / power.sum(dim=-1, keepdim=True).clamp_min(TINY)
+        levels = 10 * torch.log10(share + 10 ** (-floor_db / 10))
+        levels = levels.gather(1, permutation)  # in the order of the sources
+        audible = audible_sources(sources, lengths)
+        silent = ~audible & audible.any(dim=-1, keepdim=True)
+        return (levels * silent).sum(dim=-1) / silent.sum(dim=-1).clamp_min(1)

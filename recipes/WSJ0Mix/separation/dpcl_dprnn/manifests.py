@@ -34,12 +34,14 @@ def prepare_manifests(
 
     Arguments
     ---------
-    data_folder : str or Path
-        A folder of WAV or FLAC files in one of `layout_table.LAYOUTS`.
+    data_folder : str or Path, or a list of them
+        A folder of WAV or FLAC files in one of `layout_table.LAYOUTS`. Those
+        of a list, such as 2speakers and 3speakers, are put together.
     save_folder : str or Path
         Where the CSV files go.
     num_spks : int
-        Speakers in each mixture.
+        Speakers in each mixture; of a list of folders, the most in a mixture.
+        Sources that a mixture lacks have no path.
     sample_rate : int
         The sampling rate that the files must have.
     mode : str
@@ -62,19 +64,31 @@ def prepare_manifests(
     """
     save_folder = pathlib.Path(save_folder)
     csv_files = {split: save_folder / f"{split}.csv" for split in SPLITS}
-    data_set = choose_data_set(
-        data_folder, sample_rate, mode, mixture_type, num_spks, train_folder
-    )
-    logger.info("Data: %s.", data_set)
-    rows = {split: data_set.rows(split) for split in SPLITS}
-    listings = {split: data_set.listing(split) for split in SPLITS}
+    several = not isinstance(data_folder, str | pathlib.Path)
+    counts = range(1, num_spks + 1) if several else num_spks
+    data_sets = [
+        choose_data_set(
+            folder, sample_rate, mode, mixture_type, counts, train_folder
+        )
+        for folder in (data_folder if several else [data_folder])
+    ]
+    logger.info("Data: %s.", "; ".join(map(str, data_sets)))
+    rows = {split: _all_rows(data_sets, split) for split in SPLITS}
+    listings = {
+        split: {
+            k: v for each in data_sets for k, v in each.listing(split).items()
+        }
+        for split in SPLITS
+    }
     state_file = save_folder / "manifests.json"
-    data_state = _data_state(rows, listings, sample_rate)
+    data_state = _data_state(rows, listings, sample_rate, num_spks)
     if _read_state(state_file) == {"data": data_state, **_digests(csv_files)}:
         logger.info("The data are as they were: %s are kept.", save_folder)
     else:
         texts = {
-            split: _check_split(rows[split], listings[split], sample_rate)
+            split: _check_split(
+                rows[split], listings[split], sample_rate, num_spks
+            )
             for split in SPLITS
         }
         # From here until the end, nothing vouches for the CSV files.
@@ -86,11 +100,25 @@ def prepare_manifests(
     return {split: str(path) for split, path in csv_files.items()}
 
 
-def _check_split(rows, listing, rate):
+def _all_rows(data_sets, split):
+    """The rows of a split of all data sets."""
+    rows = {}
+    for data_set in data_sets:
+        for name, row in data_set.rows(split).items():
+            if name in rows:
+                raise UserError(
+                    f"{row[0]} and {rows[name][0]} have the same name. Rename "
+                    "one, or leave out one of the folders of --data_folder."
+                )
+            rows[name] = row
+    return rows
+
+
+def _check_split(rows, listing, rate, num_spks):
     """Check the files of a split; return the text of its CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    sources = [f"s{n}_wav" for n in range(1, len(next(iter(rows.values()))))]
+    sources = [f"s{n}_wav" for n in range(1, num_spks + 1)]
     writer.writerow(["ID", "duration", "mix_wav", *sources])
     # Threads: the time goes in waiting for the disk.
     pool = concurrent.futures.ThreadPoolExecutor()
@@ -100,7 +128,8 @@ def _check_split(rows, listing, rate):
         )
         bar = tqdm.tqdm(frames, "checking", len(rows), unit="mixture")
         for (name, row), count in zip(rows.items(), bar, strict=True):
-            writer.writerow([name, count / rate, *row])
+            missing = [""] * (1 + num_spks - len(row))
+            writer.writerow([name, count / rate, *row, *missing])
     finally:
         pool.shutdown(cancel_futures=True)
     return text.getvalue()
@@ -155,9 +184,9 @@ def check_file(path, rate):
     return info.frames
 
 
-def _data_state(rows, listings, sample_rate):
+def _data_state(rows, listings, sample_rate, num_spks):
     """A digest of all that the CSV files depend on."""
-    digest = hashlib.sha256(f"{sample_rate}\n".encode())
+    digest = hashlib.sha256(f"{sample_rate} {num_spks}\n".encode())
     for split, files in rows.items():
         for name, row in files.items():
             digest.update(f"{name} {listings[split].get(name)}\n".encode())

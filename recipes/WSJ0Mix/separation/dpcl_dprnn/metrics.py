@@ -46,9 +46,7 @@ def score_utterance(mixture, estimates, sources, rate=None):
     (array([1, 0]), True)
     """
     audible = np.ptp(sources, axis=-1) > 0
-    pairs = _si_snr_matrix(estimates, sources)
-    pairs[:, ~audible] = 0.0
-    permutation = best_permutation(torch.from_numpy(pairs)[None])[0].numpy()
+    permutation = assign(estimates, sources)
     estimates = estimates[permutation][audible]
     sources = sources[audible]
     mixtures = np.broadcast_to(mixture, sources.shape)
@@ -70,6 +68,24 @@ def score_utterance(mixture, estimates, sources, rate=None):
             ]
             scores[name] = _mean(np.array(values))
     return scores, permutation
+
+
+def assign(estimates, sources):
+    """The estimate for each source, by the best total SI-SNR.
+
+    Arguments
+    ---------
+    estimates : numpy.ndarray, [C, T]
+    sources : numpy.ndarray, [C, T]
+        Silent ones get what is left.
+
+    Returns
+    -------
+    numpy.ndarray, [C], int64
+    """
+    pairs = _si_snr_matrix(estimates, sources)
+    pairs[:, np.ptp(sources, axis=-1) == 0] = 0.0
+    return best_permutation(torch.from_numpy(pairs)[None])[0].numpy()
 
 
 def _si_snr_matrix(estimates, sources):

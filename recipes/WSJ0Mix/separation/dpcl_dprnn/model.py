@@ -13,6 +13,9 @@ absent (None) when the system has no such head:
     masks, embeddings = model(features, grid_frames)
     # [B, F, L] -> [B, C, F, L], [B, L', F', D]
 
+`model.forward_each` does the same for signals of different lengths: each as
+if it were alone, as many as possible at a time.
+
 The masks stand on the encoder's own frames. The embeddings stand on the grid
 that the YAML declares, of L' = `grid_frames` frames and F' bins.
 """
@@ -21,6 +24,11 @@ import torch
 import torch.nn.functional as F
 from speechbrain.lobes.models.dual_path import Dual_Path_Model
 from speechbrain.nnet.RNN import LSTM, rnn_init
+from torch.nn.utils.rnn import (
+    pack_padded_sequence,
+    pad_packed_sequence,
+    pad_sequence,
+)
 
 
 class EmbeddingHead(torch.nn.Module):
@@ -129,6 +137,8 @@ class DualPathSeparator(Dual_Path_Model):
     (torch.Size([2, 2, 32, 127]), torch.Size([2, 32, 129, 20]))
     """
 
+    has_masks = True
+
     def __init__(self, embedding_head=None, overlap=True, **kwargs):
         super().__init__(**kwargs)
         self.embedding_head = embedding_head
@@ -150,24 +160,60 @@ class DualPathSeparator(Dual_Path_Model):
         masks : torch.Tensor, [B, C, F, L], non-negative
         embeddings : torch.Tensor, [B, L', F', D], or None
         """
-        x, gap = self.trunk(features)  # [B, N, K, S]
-        embeddings = None
-        if self.embedding_head is not None:
-            frames = grid_frames or features.shape[-1]
-            embeddings = self.embedding_head(self._over_add(x, gap), frames)
-        return self.mask_head(x, gap), embeddings
+        x, gap = self.chunks(features)  # [B, N, K, S]
+        frames = grid_frames or features.shape[-1]
+        return self.heads(self.blocks(x), gap, frames)
 
-    def trunk(self, features):
-        """The parent's layers before its mask head."""
+    def forward_each(self, features, grid_frames):
+        """Separate features of different lengths.
+
+        The blocks, which take most of the time, see as many chunks of each
+        signal of a batch. What depends on the frames within the last chunk
+        is done signal by signal.
+
+        Arguments
+        ---------
+        features : list of torch.Tensor, each [1, F, L]
+        grid_frames : list of int
+
+        Returns
+        -------
+        list of (masks, embeddings)
+            What `forward` gives for each by itself.
+        """
+        cut = [self.chunks(each) for each in features]
+        groups = {}
+        for index, (x, _) in enumerate(cut):
+            groups.setdefault(x.shape[-1], []).append(index)
+        results = {}
+        for indices in groups.values():
+            x = self.blocks(torch.cat([cut[index][0] for index in indices]))
+            for index, each in zip(indices, x.split(1), strict=True):
+                gap, frames = cut[index][1], grid_frames[index]
+                results[index] = self.heads(each, gap, frames)
+        return [results[index] for index in range(len(features))]
+
+    def chunks(self, features):
+        """The parent's layers before the blocks, [B, N, K, S], and padding."""
         x = self.conv1d(self.norm(features))  # [B, N, L]
         if self.use_global_pos_enc:
             x = self.pos_enc(x.transpose(1, -1)).transpose(1, -1) + x * (
                 x.size(1) ** 0.5
             )
-        x, gap = self._Segmentation(x, self.K)  # [B, N, K, S]
+        return self._Segmentation(x, self.K)
+
+    def blocks(self, x):
+        """The parent's intra- and inter-chunk blocks, on [B, N, K, S]."""
         for layer in self.dual_mdl:
             x = layer(x)
-        return self.prelu(x), gap
+        return self.prelu(x)
+
+    def heads(self, x, gap, frames):
+        """Masks and embeddings of the trunk's output [B, N, K, S]."""
+        embeddings = None
+        if self.embedding_head is not None:
+            embeddings = self.embedding_head(self._over_add(x, gap), frames)
+        return self.mask_head(x, gap), embeddings
 
     def mask_head(self, x, gap):
         """The parent's layers from the trunk's output to masks."""
@@ -224,6 +270,8 @@ class BLSTMSeparator(torch.nn.Module):
     (True, torch.Size([2, 50, 129, 20]))
     """
 
+    has_masks = False
+
     def __init__(
         self,
         in_channels,
@@ -261,6 +309,33 @@ class BLSTMSeparator(torch.nn.Module):
         x, _ = self.blstm(x)  # [B, L, N]
         frames = grid_frames or features.shape[-1]
         return None, self.embedding_head(x.transpose(1, 2), frames)
+
+    def forward_each(self, features, grid_frames):
+        """Embed features of different lengths, as one packed batch.
+
+        Arguments
+        ---------
+        features : list of torch.Tensor, each [1, F, L]
+        grid_frames : list of int
+
+        Returns
+        -------
+        list of (None, embeddings)
+            What `forward` gives for each by itself.
+        """
+        xs = [self.norm(each.transpose(1, 2))[0] for each in features]
+        lengths = torch.tensor([len(x) for x in xs])
+        packed = pack_padded_sequence(
+            pad_sequence(xs, batch_first=True),
+            lengths,
+            batch_first=True,
+            enforce_sorted=False,
+        )
+        out, _ = pad_packed_sequence(self.blstm.rnn(packed)[0], True)
+        return [
+            (None, self.embedding_head(x[None, :length].transpose(1, 2), each))
+            for x, length, each in zip(out, lengths, grid_frames, strict=True)
+        ]
 
 
 def reinitialize(module):

@@ -6,11 +6,15 @@ import pathlib
 import typing
 
 import torch
+import torch.nn.functional as F
 from speechbrain.utils.checkpoints import Checkpointer
 
 from .clustering import kmeans_masks
-from .errors import UserError, first_line
+from .errors import UserError
+from .model_folder import load_weights
 from .targets import bin_weights, dominant_source
+
+TINY = 1e-20  # far below the peak of any signal
 
 
 class Separated(typing.NamedTuple):
@@ -88,40 +92,56 @@ class Separator(torch.nn.Module):
         )
         estimates = None
         if masks is not None:
-            with _fp32(mixture):
-                masked = masks.float() * encoded.unsqueeze(1)  # [B, C, F, L]
-                estimates = _decode(self.decoder, masked, length)
+            estimates = self._mask(masks, encoded, length)
         return Separated(estimates, embeddings)
 
-    def separate_each(self, mixtures, lengths):
+    def separate_each(self, mixtures):
         """Separate signals of different lengths, each as if it were alone.
+
+        Quiet and loud signals are treated alike: the level is taken off and
+        put on again.
 
         Arguments
         ---------
-        mixtures : torch.Tensor, [B, T]
-        lengths : torch.Tensor, [B]
-            Valid samples.
+        mixtures : list of torch.Tensor, each [T]
 
         Returns
         -------
-        Separated
-            Padded with zeros; every item is what it is in a batch of one.
+        list of Separated
+            Each of a batch of one.
         """
-        results = [
-            self(mixture[None, :length])
-            for mixture, length in zip(mixtures, lengths.tolist(), strict=True)
-        ]
-        frames = self.grid_encoder.frames(mixtures.shape[-1])
-        estimates = embeddings = None
-        if results[0].estimates is not None:
-            estimates = torch.cat(
-                [_pad(r.estimates, 2, mixtures.shape[-1]) for r in results]
-            )
-        if results[0].embeddings is not None:
-            embeddings = torch.cat(
-                [_pad(r.embeddings, 1, frames) for r in results]
-            )
-        return Separated(estimates, embeddings)
+        peaks = [x.abs().max().clamp_min(TINY) for x in mixtures]
+        with _fp32(mixtures[0]):
+            encoded = [
+                self.encoder(x[None].float() / peak)
+                for x, peak in zip(mixtures, peaks, strict=True)
+            ]
+            features = [self.encoder.features(each) for each in encoded]
+        grid_frames = [self.grid_encoder.frames(len(x)) for x in mixtures]
+        outputs = self.model.forward_each(features, grid_frames)
+        results = []
+        for (masks, embeddings), each, x, peak in zip(
+            outputs, encoded, mixtures, peaks, strict=True
+        ):
+            estimates = None
+            if masks is not None:
+                estimates = self._mask(masks, each, len(x)) * peak
+            results.append(Separated(estimates, embeddings))
+        return results
+
+    @property
+    def heads(self):
+        """The heads that there are, of "masks" and "kmeans"."""
+        heads = ("masks",) if self.model.has_masks else ()
+        if self.model.embedding_head is not None:
+            heads += ("kmeans",)
+        return heads
+
+    def _mask(self, masks, encoded, length):
+        """Mask [B, F, L] by [B, C, F, L] and decode to [B, C, T]."""
+        with _fp32(masks):
+            masked = masks.float() * encoded.unsqueeze(1)  # [B, C, F, L]
+            return _decode(self.decoder, masked, length)
 
     @torch.no_grad()
     def dpcl_targets(self, mixture, sources, threshold_db=40.0):
@@ -188,10 +208,34 @@ def _decode(decoder, representations, length):
     return waveforms.unflatten(0, representations.shape[:2])
 
 
-def _pad(x, dim, size):
-    """Pad one axis of `x` with zeros at its end."""
-    pads = [0, 0] * (x.dim() - 1 - dim) + [0, size - x.shape[dim]]
-    return torch.nn.functional.pad(x, pads)
+def stack(results):
+    """Put what `separate_each` gave together, padded with zeros.
+
+    Arguments
+    ---------
+    results : list of Separated, each of a batch of one
+
+    Returns
+    -------
+    Separated
+    """
+    estimates, embeddings = zip(*results, strict=True)
+    return Separated(
+        _pad_and_join(estimates, dim=2), _pad_and_join(embeddings, dim=1)
+    )
+
+
+def _pad_and_join(parts, dim):
+    if parts[0] is None:
+        return None
+    size = max(part.shape[dim] for part in parts)
+    after = 2 * (parts[0].dim() - 1 - dim)  # of later axes nothing is padded
+    return torch.cat(
+        [
+            F.pad(part, [0] * after + [0, size - part.shape[dim]])
+            for part in parts
+        ]
+    )
 
 
 def _fp32(x):
@@ -225,11 +269,4 @@ def load_pretrained(separator, path):
             f"pretrained: no separator.ckpt at {path}. Give a checkpoint "
             "file, or a folder that has one."
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        separator.load_state_dict(state)
-    except Exception as error:
-        raise UserError(
-            f"pretrained: {path} does not fit this model "
-            f"({first_line(error)}). Use the hparams it was trained with."
-        ) from error
+    load_weights(separator, path, "pretrained")

@@ -1,0 +1,65 @@
+"""What training leaves open, fitted on examples afterwards."""
+
+import dataclasses
+
+import torch
+
+from .counting import calibrate
+from .losses import audible_sources
+from .scaling import fit_gains
+
+TINY = 1e-20
+
+
+@torch.no_grad()
+def calibrated(unmixer, dataset, limit=64):
+    """Fit what training leaves open, on examples.
+
+    That is the scale of the mask head's outputs and, where there is an
+    embedding head, how to count speakers. Each example is heard with one,
+    two, ... of its speakers.
+
+    Arguments
+    ---------
+    unmixer : Unmixer
+    dataset : Dataset
+        Items with `sources` [T, C].
+    limit : int
+        Items to listen to.
+
+    Returns
+    -------
+    Unmixer
+    """
+    device = next(unmixer.separator.parameters()).device
+    has_masks, has_embeddings = (
+        name in unmixer.separator.heads for name in ("masks", "kmeans")
+    )
+    products, scores, counts = [], [], []
+    for index in range(min(limit, len(dataset))):
+        sources = dataset[index]["sources"].T.to(device)
+        sources = sources[audible_sources(sources[None])[0]]
+        for count in range(1, len(sources) + 1):
+            mixture = sources[:count].sum(dim=0)
+            (separated,) = unmixer.separator.separate_each([mixture])
+            if has_masks:
+                products.append(_products(mixture, separated.estimates[0]))
+            if has_embeddings:
+                score = unmixer.speaker_score(mixture, separated.embeddings)
+                scores.append(score)
+                counts.append(count)
+    gains = ()
+    if products:
+        gram, product = (sum(each) for each in zip(*products, strict=True))
+        gains = fit_gains(gram, product).tolist()
+    boundaries = calibrate(scores, counts, unmixer.num_spks)
+    return dataclasses.replace(
+        unmixer, output_gains=gains, speaker_counting=boundaries
+    )
+
+
+def _products(mixture, estimates):
+    """What `fit_gains` needs of a mixture, each of which counts alike."""
+    e, x = estimates.double(), mixture.double()
+    power = (x @ x).clamp_min(TINY)
+    return e @ e.T / power, e @ x / power

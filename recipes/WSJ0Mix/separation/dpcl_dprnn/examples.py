@@ -1,0 +1,116 @@
+"""Utterances that a report shows: their signals, voices and embeddings."""
+
+import math
+import pathlib
+import shutil
+
+import numpy as np
+import torch
+
+from .audio import atomic_path
+from .evaluation import audible
+from .targets import bin_weights, dominant_source
+
+EXAMPLES = "examples"  # the folder
+POINTS = 1500  # embeddings to keep of each
+
+
+def write_examples(evaluation, dataset):
+    """Keep the best, the median and the worst utterance of a test set.
+
+    As NumPy archives in `output_folder`/examples.
+
+    Arguments
+    ---------
+    evaluation : evaluation.Evaluation
+        With the scores of all utterances.
+    dataset : Dataset
+        The test set.
+    """
+    folder = pathlib.Path(evaluation.folder, EXAMPLES)
+    shutil.rmtree(folder, ignore_errors=True)
+    chosen = choose_examples(next(iter(evaluation.scores.values())))
+    for number, (name, kind) in enumerate(chosen.items(), start=1):
+        item = find_item(dataset, name)
+        example = make_example(evaluation, item)
+        with atomic_path(folder / f"{number}_{kind}.npz") as path:
+            np.savez_compressed(path, kind=kind, **example)
+
+
+@torch.no_grad()
+def make_example(evaluation, item):
+    """What is kept of an utterance, an item of a dataset.
+
+    Returns
+    -------
+    dict
+        `name`, `rate`, `mixture` [T], `sources` [C, T], the voices of each
+        head [C, T], and of a sample of bins the `embeddings` [P, D] and
+        `speakers` [P].
+    """
+    unmixer = evaluation.unmixer
+    device = next(unmixer.separator.parameters()).device
+    mixture = item["mixture"].to(device)
+    sources = audible(item["sources"].T.to(device))
+    (separated,) = unmixer.separator.separate_each([mixture])
+    example = {
+        "name": item["id"],
+        "rate": evaluation.sample_rate,
+        "mixture": mixture.cpu().numpy(),
+        "sources": sources.cpu().numpy(),
+        **evaluation.voices(mixture, sources, separated),
+    }
+    if separated.embeddings is not None:
+        grid = unmixer.separator.grid_encoder
+        weights = bin_weights(grid(mixture[None]), unmixer.threshold_db)[0]
+        owners = dominant_source(grid(sources)[None])[0]  # [L, F, C]
+        active = ((weights > 0) & owners.any(dim=-1)).nonzero()
+        step = max(1, len(active) // POINTS)
+        frames, bins = active[::step].T
+        embeddings = separated.embeddings[0, frames, bins].float()
+        speakers = owners[frames, bins].argmax(dim=-1)
+        example["embeddings"] = embeddings.cpu().numpy()
+        example["speakers"] = speakers.cpu().numpy()
+    return example
+
+
+def find_item(dataset, name):
+    """The item of a name in a dataset."""
+    if hasattr(dataset, "data_ids"):  # SpeechBrain's
+        return dataset[dataset.data_ids.index(name)]
+    items = (dataset[index] for index in range(len(dataset)))
+    return next(item for item in items if item["id"] == name)
+
+
+def choose_examples(utterances, score="si-snr_i"):
+    """The best, the median and the worst utterances.
+
+    Arguments
+    ---------
+    utterances : dict
+        The scores of each.
+    score : str
+        Which score.
+
+    Returns
+    -------
+    dict of str to str
+        The kind of each that is chosen, by its name.
+
+    Example
+    -------
+    >>> choose_examples({name: {"x": n} for n, name in enumerate("abcde")}, "x")
+    {'e': 'best', 'c': 'median', 'a': 'worst'}
+    """
+    defined = [n for n, s in utterances.items() if math.isfinite(s[score])]
+    ranked = sorted(defined, key=lambda name: utterances[name][score])
+    if not ranked:
+        return {}
+    chosen = {}
+    for kind, index in (
+        ("best", -1),
+        ("median", len(ranked) // 2),
+        ("worst", 0),
+    ):
+        chosen.setdefault(ranked[index], kind)
+    return chosen

@@ -1,0 +1,387 @@
+"""Trained separators, ready to use, after SpeechBrain's pretrained models."""
+
+import dataclasses
+import re
+import typing
+
+import numpy as np
+import torch
+from speechbrain.inference.interfaces import Pretrained
+from speechbrain.utils.data_utils import split_path
+
+from .errors import UserError, first_line
+from .model_folder import HPARAMS, WEIGHTS, load_weights
+from .model_source import find_file, load_hparams
+from .recordings import (
+    FileRecording,
+    SignalRecording,
+    count_frames,
+    resampled,
+)
+from .unmixing import Unmixer
+from .windows import separate_windows
+
+WHOLE = 30.0  # seconds; what is longer is separated in windows
+WINDOW = 20.0  # seconds
+OVERLAP = 2.0  # seconds that a window shares with the next
+LISTEN = 12  # windows of a long recording to count its speakers in
+ENOUGH = 0.25  # of these windows have to have so many speakers
+
+
+@dataclasses.dataclass(frozen=True)
+class Voices:
+    """The voices of a recording."""
+
+    waveforms: np.ndarray  # [C, T], float32, at the recording's rate
+    rate: int  # samples per second
+    confidence: float | None  # of their number; None where it was given
+
+    @property
+    def count(self):
+        """The number of voices, C."""
+        return len(self.waveforms)
+
+
+@dataclasses.dataclass(frozen=True)
+class VoiceStream:
+    """The voices of a recording, piece by piece."""
+
+    rate: int  # samples per second
+    count: int  # of voices, C
+    confidence: float | None  # of their number; None where it was given
+    blocks: typing.Iterable  # of [C, any number of samples], float32
+
+    def at_rate(self, wanted, recording):
+        """The same at another rate, as long as the recording."""
+        frames = count_frames(recording.frames, recording.rate, wanted)
+        blocks = resampled(self.blocks, self.rate, wanted, frames)
+        return dataclasses.replace(self, rate=wanted, blocks=blocks)
+
+
+class SpeechSeparator(Pretrained):
+    """Gives each of the people who talk at once on one microphone alone.
+
+    As `speechbrain.inference.separation.SepformerSeparation`; but files may
+    have any rate, channels and length, their estimates sum to the mixture,
+    at the mixture's level, and their number may be found out.
+
+    Example
+    -------
+    >>> separator = SpeechSeparator.from_hparams(
+    ...     source="results/mini/model")  # doctest: +SKIP
+    >>> separator.separate_batch(torch.randn(1, 400)).shape  # doctest: +SKIP
+    torch.Size([1, 400, 2])
+    """
+
+    HPARAMS_NEEDED = ["num_spks", "sample_rate"]
+    MODULES_NEEDED = ["separator"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.unmixer = Unmixer.from_hparams(
+            {**vars(self.hparams), "separator": self.mods.separator}
+        )
+
+    @classmethod
+    def from_hparams(
+        cls,
+        source,
+        hparams_file=HPARAMS,
+        overrides=None,
+        savedir=None,
+        safe=True,
+        **kwargs,
+    ):
+        """Load a model folder, or one of the Hugging Face Hub.
+
+        Arguments
+        ---------
+        source : str or Path
+            The folder, as training leaves it in `output_folder`/model; or
+            `user/name` on the Hub, where there is no such folder.
+        hparams_file : str
+            The name of its HyperPyYAML file.
+        overrides : dict, optional
+            Keys of that file to set.
+        savedir : str, optional
+            Where to put what is fetched from the Hub; the cache by default.
+        safe : bool
+            Whether to refuse hyperparams that could run any program. Switch
+            it off only for a folder that you trust as you trust a program.
+        **kwargs
+            Such as `run_opts={"device": "cuda"}`, see SpeechBrain's
+            `Pretrained`.
+
+        Returns
+        -------
+        SpeechSeparator
+
+        Raises
+        ------
+        UserError
+            When a file is missing or damaged, or has a tag that is not safe.
+        """
+        hparams_path, weights = (
+            find_file(source, name, savedir) for name in (hparams_file, WEIGHTS)
+        )
+        hparams = load_hparams(hparams_path, overrides, safe)
+        separator = hparams["modules"]["separator"]
+        load_weights(separator, weights, f"The model {source}")
+        try:
+            return cls(modules=hparams["modules"], hparams=hparams, **kwargs)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise UserError(
+                f"The model {source} cannot be set up: {first_line(error)}. "
+                "Choose another device."
+            ) from error
+
+    @property
+    def num_spks(self):
+        """The most voices that it separates."""
+        return self.unmixer.num_spks
+
+    @property
+    def sample_rate(self):
+        """The model's sampling rate in Hz."""
+        return self.hparams.sample_rate
+
+    @property
+    def heads(self):
+        """The heads that it has, of "masks" and "kmeans", the default first."""
+        return self.unmixer.separator.heads
+
+    @property
+    def counts(self):
+        """Whether it can find out the number of speakers."""
+        return bool(self.unmixer.speaker_counting)
+
+    def separate_batch(self, mix, n_spks=None, head=None):
+        """Separate a batch of mixtures, each as a whole.
+
+        Arguments
+        ---------
+        mix : torch.Tensor, [B, T]
+            At the model's sampling rate.
+        n_spks : int or "auto", optional
+            Voices to find; by default as many as the model separates.
+        head : str, optional
+            "masks" or "kmeans"; by default the first one that there is.
+
+        Returns
+        -------
+        torch.Tensor, [B, T, C]
+            With "auto" C is the largest number found in the batch, and the
+            voices that others lack are silent.
+        """
+        if mix.dim() != 2 or not mix.numel():
+            raise UserError(
+                f"The mixtures have the shape {tuple(mix.shape)}; [batch, "
+                "samples] is needed, at least one of each."
+            )
+        if not mix.isfinite().all():
+            raise UserError("The mixtures have NaN or infinite samples.")
+        mix = mix.to(self.device, torch.float32)
+        unmixed = self.unmixer(list(mix), n_spks, head)
+        count = max(len(each.voices) for each in unmixed)
+        voices = mix.new_zeros(len(mix), count, mix.shape[1])
+        for item, each in zip(voices, unmixed, strict=True):
+            item[: len(each.voices)] = each.voices
+        return voices.transpose(1, 2)
+
+    def separate_file(
+        self,
+        path,
+        savedir=None,
+        n_spks=None,
+        head=None,
+        sample_rate=None,
+        channel="mean",
+    ):
+        """Separate a sound file.
+
+        Arguments
+        ---------
+        path : str or Path
+            Of any rate, channels and length; a local path or a URL.
+        savedir : str, optional
+            Where to put what is fetched.
+        n_spks, head
+            As of `separate_batch`.
+        sample_rate : int, optional
+            Of the voices; that of the file by default.
+        channel : int or "mean"
+            What to take of several channels: one, from 0 on, or their mean.
+
+        Returns
+        -------
+        torch.Tensor, [1, T, C]
+            At the level of the file.
+        """
+        if re.match(r"https?://", str(path)):
+            source, name = split_path(str(path))
+            path = find_file(source, name, savedir)
+        recording = FileRecording(path, channel)
+        voices = self.separate_recording(recording, n_spks, head, sample_rate)
+        return torch.from_numpy(voices.waveforms.T[None]).to(self.device)
+
+    def separate_signal(
+        self, samples, rate, n_spks=None, head=None, channel="mean"
+    ):
+        """Separate samples in memory.
+
+        Arguments
+        ---------
+        samples : numpy.ndarray, [T] or [T, channels]
+            Floating point, full scale at 1.0.
+        rate : int
+            Samples per second.
+        n_spks, head, channel
+            As of `separate_file`.
+
+        Returns
+        -------
+        Voices
+        """
+        recording = SignalRecording(samples, rate, channel)
+        return self.separate_recording(recording, n_spks, head)
+
+    def separate_recording(
+        self, recording, n_spks=None, head=None, sample_rate=None
+    ):
+        """Separate a recording into voices in memory, see `stream`."""
+        stream = self.stream(recording, n_spks, head, sample_rate)
+        voices = np.concatenate(list(stream.blocks), axis=1)
+        return Voices(voices, stream.rate, stream.confidence)
+
+    def stream(self, recording, n_spks=None, head=None, sample_rate=None):
+        """Separate a recording of any length, piece by piece.
+
+        What is longer than half a minute is separated in windows.
+
+        Arguments
+        ---------
+        recording : recordings.FileRecording or recordings.SignalRecording
+        n_spks, head
+            As of `separate_batch`.
+        sample_rate : int, optional
+            Of the voices; that of the recording by default.
+
+        Returns
+        -------
+        VoiceStream
+        """
+        (stream,) = self.streams([recording], n_spks, head, sample_rate)
+        if isinstance(stream, UserError):
+            raise stream
+        return stream
+
+    def streams(self, recordings, n_spks=None, head=None, sample_rate=None):
+        """Separate several recordings, the short ones of them together.
+
+        Arguments
+        ---------
+        recordings : list
+        n_spks, head, sample_rate
+            As of `stream`.
+
+        Returns
+        -------
+        list of VoiceStream or UserError
+            The error where a recording cannot be read.
+        """
+        self.unmixer.check(n_spks, head)
+        streams, short = [None] * len(recordings), {}
+        for index, recording in enumerate(recordings):
+            try:
+                if recording.frames <= WHOLE * recording.rate:
+                    short[index] = self._read(recording)
+                else:
+                    streams[index] = self._long(recording, n_spks, head)
+            except UserError as error:
+                streams[index] = error
+        unmixed = self.unmixer(list(short.values()), n_spks, head)
+        for index, each in zip(short, unmixed, strict=True):
+            voices = each.voices.cpu().numpy()
+            streams[index] = VoiceStream(
+                self.sample_rate, len(voices), each.confidence, [voices]
+            )
+        return [
+            stream
+            if isinstance(stream, UserError)
+            else stream.at_rate(sample_rate or recording.rate, recording)
+            for recording, stream in zip(recordings, streams, strict=True)
+        ]
+
+    def _long(self, recording, n_spks, head):
+        count, confidence = n_spks or self.num_spks, None
+        if n_spks == "auto":
+            count, confidence = self.count_in(recording)
+        blocks = self._in_windows(recording, count, head)
+        return VoiceStream(self.sample_rate, count, confidence, blocks)
+
+    def _in_windows(self, recording, count, head):
+        rates = recording.rate, self.sample_rate
+        total = count_frames(recording.frames, *rates)
+        if not count:
+            return iter([np.zeros((0, total), np.float32)])
+        return separate_windows(
+            self.unmixer,
+            resampled(recording.blocks(), *rates, total),
+            count,
+            size=round(WINDOW * self.sample_rate),
+            overlap=round(OVERLAP * self.sample_rate),
+            head=head,
+        )
+
+    def _read(self, recording, start=0, frames=None):
+        """A part of a recording, [T], at the model's rate."""
+        if frames is None:
+            frames = recording.frames - start
+        blocks = resampled(
+            recording.blocks(start, frames),
+            recording.rate,
+            self.sample_rate,
+            count_frames(frames, recording.rate, self.sample_rate),
+        )
+        mixture = np.concatenate(list(blocks))
+        return torch.from_numpy(mixture).to(self.device)
+
+    def count_in(self, recording):
+        """How many speakers a long recording has.
+
+        Counted in windows spread over it: the largest number that a quarter
+        of those with speech have.
+
+        Arguments
+        ---------
+        recording : recordings.FileRecording or recordings.SignalRecording
+
+        Returns
+        -------
+        count : int
+        confidence : float
+            The mean one of these windows.
+        """
+        length = round(WINDOW * recording.rate)
+        last = recording.frames - length
+        number = min(LISTEN, 1 + last // length)
+        found = []
+        for start in np.linspace(0, last, number).astype(int):
+            mixture = self._read(recording, int(start), length)
+            (separated,) = self.unmixer.separator.separate_each([mixture])
+            count, confidence = self.unmixer.count(
+                mixture, separated.embeddings
+            )
+            if count:
+                found.append((count, confidence))
+        if not found:
+            return 0, 1.0
+        counts, confidences = np.array(found).T
+        shares = [
+            (counts >= n).mean() >= ENOUGH for n in range(1, self.num_spks + 1)
+        ]
+        return max(1, int(sum(shares))), float(confidences.mean())
+
+    def forward(self, mix):
+        """`separate_batch`."""
+        return self.separate_batch(mix)

@@ -1,0 +1,228 @@
+"""What a page shows of a separation: each track heard, seen and saved."""
+
+import pathlib
+import time
+import typing
+
+import numpy as np
+
+from .audio import atomic_path, resample, write_wav
+from .errors import UserError
+from .recordings import FileRecording
+from .report_spectra import shared_scale, stft, track_figure
+
+FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
+UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
+WIDTH = 7.0  # inches
+
+
+class Track(typing.NamedTuple):
+    """A waveform to hear, to see and to download."""
+
+    sound: pathlib.Path  # WAV
+    picture: pathlib.Path  # PNG
+
+
+def separate(separator, path, folder, max_seconds, n_spks=None, head=None):
+    """Separate a file, and write what there is to hear and to see.
+
+    Arguments
+    ---------
+    separator : inference.SpeechSeparator
+    path : str or None
+        The mixture, as the browser sent it.
+    folder : str or Path
+        Where to write.
+    max_seconds : float
+        Longer mixtures are refused.
+    n_spks : int or str, optional
+        How many voices, or "auto".
+    head : str, optional
+        "masks" or "kmeans".
+
+    Returns
+    -------
+    told : str
+        What was done, for the user.
+    tracks : list of Track
+        The mixture and each voice.
+    """
+    if path is None:
+        raise UserError("There is no mixture yet: drop or record one.")
+    samples, rate = read_mixture(path, max_seconds)
+    start = time.perf_counter()
+    voices = separator.separate_signal(samples, rate, n_spks=n_spks, head=head)
+    taken = time.perf_counter() - start
+    quieter, gain = turned_down(voices.waveforms)
+    figures = spectrograms(
+        [samples, *voices.waveforms], rate, separator.sample_rate
+    )
+    name = pathlib.Path(path)
+    parts = ["mixture", *(f"s{i + 1}" for i in range(len(quieter)))]
+    tracks = [
+        write_track(pathlib.Path(folder, f"{name.stem}_{part}"), *track, rate)
+        for part, *track in zip(
+            parts, [turned_down(samples)[0], *quieter], figures, strict=True
+        )
+    ]
+    seconds = len(samples) / rate
+    return describe(name.name, seconds, voices, taken, gain), tracks
+
+
+def read_mixture(path, max_seconds):
+    """Read a sound file of the user's, unless it is too long.
+
+    Arguments
+    ---------
+    path : str or Path
+        Any format that libsndfile reads.
+    max_seconds : float
+
+    Returns
+    -------
+    samples : numpy.ndarray, [T]
+        float32, full scale at 1.0; the mean of the channels.
+    rate : int
+        Samples per second.
+
+    Raises
+    ------
+    UserError
+        When it is too long, going by its header, or is not sound; with the
+        name of the file, for the user does not know our folders.
+    """
+    name = pathlib.Path(path).name
+    try:
+        recording = FileRecording(path)
+        check_length(name, recording.frames, recording.rate, max_seconds)
+        return np.concatenate(list(recording.blocks())), recording.rate
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), name)) from error
+
+
+def check_length(name, frames, rate, max_seconds):
+    """Raise `UserError` if a file is too long, or does not say how long.
+
+    Arguments
+    ---------
+    name : str
+        Of the file.
+    frames : int
+        As libsndfile says.
+    rate : int
+        Samples per second.
+    max_seconds : float
+    """
+    if frames >= UNKNOWN:
+        raise UserError(
+            f"{name} does not say how long it is: convert it to WAV."
+        )
+    if frames > max_seconds * rate:
+        raise UserError(
+            f"{name} lasts {frames / rate:.1f} s, and {max_seconds:g} s is "
+            "the limit: cut it, or start app.py with a higher --max_seconds."
+        )
+
+
+def turned_down(signals):
+    """Turn signals down, all alike, if one of them would clip.
+
+    Arguments
+    ---------
+    signals : numpy.ndarray
+        Full scale at 1.0.
+
+    Returns
+    -------
+    signals : numpy.ndarray
+    gain : float
+        What they were multiplied by; 1.0 if none would clip.
+
+    Example
+    -------
+    >>> signals, gain = turned_down(np.array([[0.5, -2.0], [0.1, 0.3]]))
+    >>> signals.round(3)
+    array([[ 0.25, -1.  ],
+           [ 0.05,  0.15]])
+    """
+    peak = np.abs(signals).max(initial=0.0)
+    gain = FULL_SCALE / float(peak) if peak > 1.0 else 1.0
+    return signals * gain, gain
+
+
+def describe(name, seconds, voices, taken, gain):
+    """What was done, in a few sentences.
+
+    Arguments
+    ---------
+    name : str
+        The mixture's.
+    seconds : float
+        How long it lasts.
+    voices : inference.Voices
+    taken : float
+        Seconds that the separation took.
+    gain : float
+        Of `turned_down`.
+
+    Returns
+    -------
+    str
+    """
+    many = {0: "No voice", 1: "1 voice"}.get(
+        voices.count, f"{voices.count} voices"
+    )
+    told = f"{many} in {name} ({seconds:.1f} s), separated in {taken:.2f} s."
+    if voices.confidence is not None:
+        told += f" Confidence in the number: {voices.confidence:.0%}."
+    if gain < 1:
+        quieter = -20 * np.log10(gain)
+        told += f" All voices are {quieter:.1f} dB quieter, lest one clip."
+    return told
+
+
+def spectrograms(signals, rate, highest):
+    """Spectrograms with one colour scale, up to what the model hears.
+
+    Arguments
+    ---------
+    signals : sequence of numpy.ndarray, [T]
+    rate : int
+        Samples per second.
+    highest : int
+        The model's; signals of a higher rate are drawn at this one.
+
+    Returns
+    -------
+    list of matplotlib.figure.Figure
+    """
+    drawn = min(rate, highest)
+    spectra = [stft(resample(x, rate, drawn), drawn) for x in signals]
+    scale = shared_scale(spectra)
+    figures = [track_figure(spectrum, scale, drawn) for spectrum in spectra]
+    for figure in figures:
+        figure.set_figwidth(WIDTH)
+    return figures
+
+
+def write_track(path, signal, figure, rate):
+    """Write a signal and its picture to files that differ by their suffix.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        Without a suffix.
+    signal : numpy.ndarray, [T]
+    figure : matplotlib.figure.Figure
+    rate : int
+        Samples per second.
+
+    Returns
+    -------
+    Track
+    """
+    track = Track(*(path.with_name(path.name + s) for s in (".wav", ".png")))
+    write_wav(track.sound, signal, rate)
+    with atomic_path(track.picture) as temporary:
+        figure.savefig(temporary)
+    return track

@@ -1,0 +1,269 @@
+"""Model folders: a trained separator that stands alone, ready for the Hub.
+
+    hyperparams.yaml   what to build, in HyperPyYAML
+    separator.ckpt     its weights
+    README.md          the model card
+
+after SpeechBrain's conventions for pretrained models.
+"""
+
+import datetime
+import importlib.metadata
+import io
+import pathlib
+import re
+import shutil
+
+import torch
+from hyperpyyaml.core import recursive_update
+from ruamel.yaml import YAML
+
+from . import __version__
+from .audio import atomic_path, write_text
+from .errors import UserError, first_line
+
+HPARAMS, WEIGHTS, CARD = "hyperparams.yaml", "separator.ckpt", "README.md"
+NEEDED = (
+    "separator",
+    "sample_rate",
+    "num_spks",
+    "threshold_db",
+    "kmeans",
+    "mixture_consistency",
+)
+ENDING = """
+# Fitted to the validation data: the scale of the outputs; and how to count
+# speakers: for 1, 2, ... the score that is the boundary to one more, and the
+# slope of the log-odds
+output_gains: {gains}
+speaker_counting: {counting}
+
+modules:
+    separator: !ref <separator>
+
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        separator: !ref <separator>
+"""
+CARD_TEXT = """---
+library_name: speechbrain
+license: {licence}
+pipeline_tag: audio-to-audio
+tags:
+- speechbrain
+- speech-separation
+- source-separation
+- deep-clustering
+- dual-path-rnn
+metrics:
+- SI-SNRi
+- SDRi
+---
+
+# {experiment}
+
+Separates up to {num_spks} people who talk at once on one microphone, at {sample_rate} Hz.
+Trained with the recipe "speech separation with deep clustering and dual-path RNNs", version {version}.
+
+```python
+from dpcl_dprnn.inference import SpeechSeparator
+
+separator = SpeechSeparator.from_hparams(source="PATH OF THIS FOLDER")
+voices = separator.separate_file("mixture.wav")  # [1, samples, speakers]
+```
+
+| | |
+|---|---|
+| training data | {data} |
+| parameters | {parameters:,} |
+| epoch | {epoch} |
+| seed | {seed} |
+| counts speakers | {counts} |
+| licence | {licence} |
+| versions | dpcl-dprnn {version}, speechbrain {speechbrain}, torch {torch} |
+| made on | {date} |
+
+## Scores on the test set, mean (s.d.)
+
+{scores}
+
+The improvements (SI-SNRi, SDRi) are over the mixture, in dB.
+The weights carry what the training data allow: check their licence before you share them.
+"""
+
+
+def export_model(folder, hparams_text, overrides, unmixer, about):
+    """Write a model folder, whole or not at all.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Where; a model folder that is there is replaced.
+    hparams_text : str
+        The hparams file of training.
+    overrides : str
+        YAML of the keys that were set on the command line.
+    unmixer : unmixing.Unmixer
+        With the trained separator.
+    about : dict
+        For the card: what `summary.json` has.
+    """
+    counting = unmixer.speaker_counting
+    folder = pathlib.Path(folder)
+    fresh = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    text = inference_hparams(
+        hparams_text, overrides, unmixer.output_gains, counting
+    )
+    write_text(fresh / HPARAMS, text)
+    write_text(fresh / CARD, model_card(about, counting))
+    state = {k: v.cpu() for k, v in unmixer.separator.state_dict().items()}
+    with atomic_path(fresh / WEIGHTS) as path:
+        torch.save(state, path)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def inference_hparams(text, overrides, gains=(), counting=()):
+    """The part of an hparams file that inference needs.
+
+    Arguments
+    ---------
+    text : str
+        The hparams file of training.
+    overrides : str
+        YAML of the keys to set in it.
+    gains, counting : list
+        `output_gains` and `speaker_counting` of an `unmixing.Unmixer`.
+
+    Returns
+    -------
+    str
+        HyperPyYAML: the keys that the separator is built of, as they stand
+        in the file with their comments, and SpeechBrain's `modules` and
+        `pretrainer`.
+
+    Example
+    -------
+    >>> print(inference_hparams('''
+    ... size: 1  # m
+    ... data: !PLACEHOLDER
+    ... separator: !new:collections.Counter
+    ...     a: !ref <size>
+    ... ''', "size: 2").split("\\n\\n")[0])
+    size: 2
+    separator: !new:collections.Counter
+        a: !ref <size>
+    """
+    yaml = YAML()
+    tree = yaml.load(text)
+    changes = yaml.load(overrides) or {}
+    recursive_update(tree, changes)
+    blocks = _blocks(text)
+    needed, waiting = set(), [name for name in NEEDED if name in tree]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            if name in changes:
+                stream = io.StringIO()
+                yaml.dump({name: tree[name]}, stream)
+                blocks[name] = stream.getvalue()
+            waiting += set(re.findall(r"<(\w+)[\[>]", blocks[name])) & set(tree)
+    kept = "".join(block for name, block in blocks.items() if name in needed)
+    return kept + ENDING.format(
+        gains=[float(f"{gain:.6g}") for gain in gains],
+        counting=[[float(f"{n:.6g}") for n in pair] for pair in counting],
+    )
+
+
+def _blocks(text):
+    """The text of each top-level key, with the comment lines above it."""
+    blocks, waiting, name = {}, "", None
+    for line in text.splitlines(keepends=True):
+        key = re.match(r"(\w+):", line)
+        if key:
+            name = key[1]
+            blocks[name] = waiting + line
+            waiting = ""
+        elif line.startswith("#") or not line.strip():
+            waiting = waiting + line if line.strip() else "\n"
+        elif name is not None:
+            blocks[name] += waiting + line
+            waiting = ""
+    return blocks
+
+
+def model_card(about, counting=()):
+    """The text of README.md, with the metadata that the Hub reads."""
+    counts = f"1 to {len(counting) + 1}" if counting else "no"
+    data = [about.get(key) or "" for key in ("data_folder", "speech_folder")]
+    folders = ", ".join(data).split(", ")
+    names = [pathlib.Path(each).name for each in folders if each]
+    return CARD_TEXT.format(
+        experiment=about["experiment"],
+        num_spks=about["num_spks"],
+        sample_rate=about["sample_rate"],
+        parameters=about["parameters"],
+        epoch=about["epoch"],
+        seed=about["seed"],
+        licence=about["licence"],
+        data=", ".join(names) or "unknown",
+        counts=counts,
+        scores=_score_table(about["heads"]),
+        version=__version__,
+        speechbrain=importlib.metadata.version("speechbrain"),
+        torch=torch.__version__,
+        date=datetime.date.today().isoformat(),
+    )
+
+
+def _score_table(heads):
+    names = {"masks": "mask head", "kmeans": "embedding head, k-means"}
+    columns = list(next(iter(heads.values())))
+    lines = [
+        "| head | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for head, scores in heads.items():
+        cells = [
+            "undefined"
+            if scores[name]["mean"] is None
+            else f"{scores[name]['mean']:.2f} ({scores[name]['std']:.2f})"
+            for name in columns
+        ]
+        lines.append(f"| {names[head]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def load_weights(separator, path, what):
+    """Load weights into a separator: as data, all of them or none.
+
+    Arguments
+    ---------
+    separator : separation.Separator
+    path : Path
+        `separator.ckpt`.
+    what : str
+        What the file was named by, for errors.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, damaged or of another model.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        separator.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise UserError(f"{what}: {path} is missing.") from error
+    except Exception as error:
+        raise UserError(
+            f"{what}: {path} does not fit this model or is damaged "
+            f"({first_line(error)}). Copy it again, or use the hparams it was "
+            "trained with."
+        ) from error

@@ -1,0 +1,166 @@
+"""The page that separates one mixture at a time in the browser, with Gradio.
+
+Gradio is an extra, so it is imported where it is needed.
+"""
+
+import contextlib
+import html
+import os
+import tempfile
+
+from .errors import UserError
+from .listening import separate
+
+HEADS = {"masks": "masks", "kmeans": "k-means"}
+
+TITLE = "Separate voices"
+INTRODUCTION = (
+    f"# {TITLE}\n\nPeople who talk at once in one recording, each alone. "
+    "Sound stays on the computer that serves this page, and is deleted "
+    "within an hour or so."
+)
+CHECK_EVERY, KEEP = 600, 3600  # s, for files of the page
+READ = 30  # s that a message is shown
+
+# Gradio fetches fonts unless it is told the names of those of the system.
+FONTS = ("system-ui", "sans-serif")
+MONOSPACED = ("ui-monospace", "monospace")
+
+
+def import_gradio():
+    """Gradio, told to call nobody; `UserError` without what it takes."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"The page needs Gradio and Matplotlib ({error}): pip install "
+            "'dpcl-dprnn[demo]' or pip install gradio matplotlib."
+        ) from error
+    return gradio
+
+
+def theme():
+    """A look that needs nothing from other hosts."""
+    return import_gradio().themes.Default(font=FONTS, font_mono=MONOSPACED)
+
+
+def build_page(separator, max_seconds):
+    """The page, to be launched with `theme`.
+
+    Arguments
+    ---------
+    separator : inference.SpeechSeparator
+    max_seconds : float
+        Longer mixtures are refused.
+
+    Returns
+    -------
+    gradio.Blocks
+    """
+    gr = import_gradio()
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, delete_cache=(CHECK_EVERY, KEEP)
+    ) as page:
+        gr.Markdown(INTRODUCTION)
+        with gr.Row():
+            mixture = gr.Audio(
+                type="filepath",
+                label=f"Mixture: a recording of up to {max_seconds:g} s",
+                buttons=[],
+            )
+            with gr.Column():
+                inputs = [mixture, *_choices(gr, separator)]
+                button = gr.Button("Separate", variant="primary")
+                result = gr.Textbox(label="Result", interactive=False)
+        names = ["Mixture"]
+        names += [f"Voice {i + 1}" for i in range(separator.num_spks)]
+        rows = [_row(gr, name) for name in names]
+        outputs = [result, *(part for row in rows for part in row)]
+
+        def show(told="", tracks=()):
+            tracks = [*tracks, *[None] * (len(rows) - len(tracks))]
+            return [told, *(x for track in tracks for x in _fill(gr, track))]
+
+        def run(path, n_spks, head):
+            with _errors_shown(gr):
+                folder = tempfile.mkdtemp(dir=mixture.GRADIO_CACHE)
+                return show(
+                    *separate(
+                        separator, path, folder, max_seconds, n_spks, head
+                    )
+                )
+
+        # What is shown is always of this mixture.
+        private = {"outputs": outputs, "api_visibility": "private"}
+        mixture.change(show, show_progress="hidden", **private)
+        button.click(
+            run,
+            inputs,
+            show_progress_on=result,
+            concurrency_limit=1,  # which bounds the memory
+            **private,
+        )
+    return page
+
+
+@contextlib.contextmanager
+def _errors_shown(gr):
+    """Turn an error of the user's into one that the page shows."""
+    try:
+        yield
+    except UserError as error:
+        message = html.escape(str(error), quote=False)
+        raise gr.Error(message, duration=READ, print_exception=False) from error
+
+
+def _choices(gr, separator):
+    """What the user decides: the number of speakers and the head."""
+    counts = [*range(1, separator.num_spks + 1)]
+    counts += ["auto"] * separator.counts
+    heads = [(HEADS[head], head) for head in separator.heads]
+    return [
+        gr.Radio(
+            [(str(count), count) for count in counts],
+            value=separator.num_spks,
+            label="Number of speakers",
+        ),
+        gr.Radio(
+            heads,
+            value=separator.heads[0],
+            label="Head",
+            visible=len(heads) > 1,
+        ),
+    ]
+
+
+def _row(gr, name):
+    """A player, a download and a picture, hidden until there is sound."""
+    with gr.Row(visible=False) as row:
+        with gr.Column(scale=1):
+            # The browser's own player works with the keyboard.
+            player = gr.Audio(
+                label=name,
+                interactive=False,
+                buttons=[],
+                waveform_options={"show_recording_waveform": False},
+            )
+            download = gr.DownloadButton(f"Download {name.lower()}", size="sm")
+        picture = gr.Image(
+            label=f"Spectrogram of {name.lower()}",
+            alt_text=f"Spectrogram of {name.lower()}",
+            show_label=False,
+            interactive=False,
+            buttons=[],
+            scale=2,
+        )
+    return row, player, download, picture
+
+
+def _fill(gr, track):
+    """Updates of a row that show a track, or that hide the row."""
+    if track is None:
+        return gr.update(visible=False), None, None, None
+    sound, picture = str(track.sound), str(track.picture)
+    return gr.update(visible=True), sound, sound, picture

@@ -1,0 +1,200 @@
+"""Figures of scores and of learning curves, as pictures for a page."""
+
+import math
+
+import numpy as np
+
+from .report_style import (
+    COLOURS,
+    MARKERS,
+    NAMES,
+    PARTS,
+    new_axes,
+    picture,
+    style,
+)
+
+
+def histogram(scores):
+    """Distribution of the improvements of each head.
+
+    Arguments
+    ---------
+    scores : dict
+        `{head: values [utterances]}` in dB; NaN ones are left out.
+
+    Returns
+    -------
+    dict or None
+        A `picture`; None where no score is defined.
+    """
+    scores = {head: v[np.isfinite(v)] for head, v in scores.items()}
+    everything = np.concatenate(list(scores.values()))
+    if not len(everything):
+        return None
+    low, high = everything.min(), everything.max()
+    margin = 0.5 if low == high else 0.0
+    # Few utterances make few bars, and all heads have the same.
+    count = min(30, max(8, math.isqrt(len(everything))))
+    edges = np.linspace(low - margin, high + margin, count + 1)
+    with style():
+        figure, axes = new_axes(xlabel="SI-SNRi (dB)", ylabel="utterances")
+        for head, values in scores.items():
+            colour = COLOURS[head]
+            axes.hist(values, edges, color=colour, alpha=0.35)
+            axes.hist(
+                values,
+                edges,
+                histtype="step",
+                color=colour,
+                linewidth=1.5,
+                label=NAMES[head],
+            )
+            if len(values):
+                axes.axvline(values.mean(), color=colour, linestyle="--")
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        _legend_above(axes)
+        return picture(
+            figure,
+            "Histogram of the SI-SNR improvement of the test utterances; "
+            "dashed lines are means.",
+        )
+
+
+def scatter(baseline, scores):
+    """Improvement against the SI-SNR of the unprocessed mixture.
+
+    Arguments
+    ---------
+    baseline : dict
+        `{head: values [utterances]}` of the mixtures, in dB.
+    scores : dict
+        `{head: values [utterances]}` of the same utterances, in dB.
+
+    Returns
+    -------
+    dict
+        A `picture`.
+    """
+    with style():
+        figure, axes = new_axes(
+            xlabel="SI-SNR of the mixture (dB)", ylabel="SI-SNRi (dB)"
+        )
+        for head, values in scores.items():
+            size = 24 if len(values) < 300 else 8
+            axes.scatter(
+                baseline[head],
+                values,
+                s=size,
+                marker=MARKERS[head],
+                color=COLOURS[head],
+                alpha=0.5,
+                linewidths=0,
+                label=NAMES[head],
+            )
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.locator_params(axis="x", nbins=5)
+        _legend_above(axes)
+        return picture(
+            figure,
+            "SI-SNR improvement of each utterance against the SI-SNR of its "
+            "unprocessed mixture.",
+        )
+
+
+def level_figure(labels, statistics):
+    """Mean improvement by the level difference of the speakers.
+
+    Arguments
+    ---------
+    labels : list of str
+        Classes of level differences.
+    statistics : dict
+        `{head: [Statistic, ...]}`, one for each class.
+
+    Returns
+    -------
+    dict
+        A `picture`.
+    """
+    with style():
+        figure, axes = new_axes(
+            xlabel="level difference of the speakers (dB)",
+            ylabel="mean SI-SNRi (dB)",
+        )
+        for index, (head, row) in enumerate(statistics.items()):
+            # Side by side, so that intervals do not cover each other.
+            place = 0.16 * (index - (len(statistics) - 1) / 2)
+            known = [
+                (x + place, s) for x, s in enumerate(row) if s.mean is not None
+            ]
+            means = np.array([s.mean for _, s in known])
+            ends = [_ends(s) for _, s in known]
+            axes.errorbar(
+                [x for x, _ in known],
+                means,
+                yerr=np.abs(np.array(ends).reshape(-1, 2).T - means),
+                color=COLOURS[head],
+                marker=MARKERS[head],
+                linestyle="none",
+                capsize=3,
+                label=NAMES[head],
+            )
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.6, len(labels) - 0.4)
+        _legend_above(axes)
+        return picture(
+            figure,
+            "Mean SI-SNR improvement, with 95 % intervals, by the level "
+            "difference between the loudest and the quietest speaker.",
+        )
+
+
+def curve_figure(part, stages):
+    """A part of the loss, epoch by epoch.
+
+    Arguments
+    ---------
+    part : str
+        Its name in the log.
+    stages : dict
+        `{"train" or "valid": (epochs, values)}`, see `report_log.curves`.
+
+    Returns
+    -------
+    dict
+        A `picture`.
+    """
+    with style():
+        name = PARTS.get(part, part)
+        figure, axes = new_axes(xlabel="epoch", ylabel=name)
+        longest = max(len(epochs) for epochs, _ in stages.values())
+        for stage, (epochs, values) in stages.items():
+            axes.plot(
+                epochs,
+                values,
+                color=COLOURS.get(stage, "#CC79A7"),
+                linestyle="--" if stage == "train" else "-",
+                marker="o" if longest < 30 else None,
+                markersize=3,
+                label={"valid": "validation", "train": "training"}.get(stage),
+            )
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(stages) > 1:
+            axes.legend()
+        return picture(figure, f"Learning curve of {name}.")
+
+
+def _ends(statistic):
+    """The interval's ends; the mean itself where there is no interval."""
+    if statistic.low is None:
+        return statistic.mean, statistic.mean
+    return statistic.low, statistic.high
+
+
+def _legend_above(axes):
+    """A legend that covers no data."""
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False
+    )

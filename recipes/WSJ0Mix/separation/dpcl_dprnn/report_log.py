@@ -1,0 +1,91 @@
+"""Learning curves from SpeechBrain's train_log.txt."""
+
+import re
+
+from .errors import UserError
+
+# "epoch: 3, lr: 1.77e-03 - train pit: -1.00e+01, ... - valid pit: -9.66"
+ITEM = re.compile(r"(?:^|, | - )([^,:]+): ([^,\s]+)")
+
+
+def read_log(path):
+    """Read the epochs of a log.
+
+    A resumed run may log an epoch again. It goes on from there, so an epoch
+    replaces all that the log had from its number on.
+
+    Arguments
+    ---------
+    path : str or Path
+        A log of `speechbrain.utils.train_logger.FileTrainLogger`.
+
+    Returns
+    -------
+    list of dict
+        `{"epoch": 3.0, "lr": 0.00177, "train pit": -10.0, ...}`, in order.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise UserError(
+            f"Cannot read {path}: {error.strerror}. Remove it, or allow "
+            "reading it."
+        ) from error
+    epochs = []
+    for line in lines:
+        items = parse_line(line)
+        if "epoch" in items:
+            number = items["epoch"]
+            epochs = [each for each in epochs if each["epoch"] < number]
+            epochs.append(items)
+    return epochs
+
+
+def parse_line(line):
+    """The numbers of a line; words are left out.
+
+    Example
+    -------
+    >>> parse_line("epoch: 1, lr: 1.96e-03 - train pit: -1.16, train loss: nan")
+    {'epoch': 1.0, 'lr': 0.00196, 'train pit': -1.16, 'train loss': nan}
+    """
+    items = {}
+    for name, value in ITEM.findall(line):
+        try:
+            items[name] = float(value)
+        except ValueError:
+            continue
+    return items
+
+
+def curves(epochs):
+    """Sort the numbers of a log into curves.
+
+    Arguments
+    ---------
+    epochs : list of dict
+        Of `read_log`.
+
+    Returns
+    -------
+    dict
+        `{part: {stage: (epochs, values)}}`; the total loss comes first, the
+        learning rate (of no stage) and the seconds of an epoch last.
+
+    Example
+    -------
+    >>> curves([{"epoch": 1.0, "lr": 0.1, "train loss": 2.0}])
+    {'loss': {'train': ([1.0], [2.0])}, 'lr': {'': ([1.0], [0.1])}}
+    """
+    found = {}
+    for items in epochs:
+        for name, value in items.items():
+            stage, _, part = name.rpartition(" ")
+            if part != "epoch":
+                xs, ys = found.setdefault(part, {}).setdefault(stage, ([], []))
+                xs.append(items["epoch"])
+                ys.append(value)
+    last = ("lr", "seconds")
+    order = sorted(found, key=lambda part: (part in last, part != "loss", part))
+    return {part: found[part] for part in order}

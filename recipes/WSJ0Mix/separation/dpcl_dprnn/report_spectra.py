@@ -1,0 +1,224 @@
+"""Spectrograms, masks and embeddings of an example, as pictures."""
+
+import numpy as np
+
+from .report_style import new_axes, picture, style
+
+WINDOW = 0.032  # s; 256 samples at 8 kHz, as in deep clustering
+RANGE = 60.0  # dB that a spectrogram's colours span
+NO_SOUND = "#DDDDDD"
+# Speakers have other colours than heads (see report_style.COLOURS).
+SPEAKERS = ("#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#000000")
+SPEAKER_MARKERS = "o^sDv"
+
+
+def stft(signal, rate):
+    """Short-time Fourier transform, Hann window of 32 ms, a quarter's hop.
+
+    Arguments
+    ---------
+    signal : numpy.ndarray, [T]
+        Full scale at 1.0.
+    rate : int
+        Samples per second.
+
+    Returns
+    -------
+    numpy.ndarray, [F, L]
+        Complex; a sine of full scale has magnitude 1. Frame l is centred on
+        sample l * hop.
+
+    Example
+    -------
+    >>> sine = np.sin(2 * np.pi * 1000 / 8000 * np.arange(8000))
+    >>> spectrum = np.abs(stft(sine, 8000))
+    >>> spectrum.shape, int(spectrum[:, 60].argmax()), spectrum[32, 60].round(3)
+    ((129, 126), 32, np.float64(1.0))
+    """
+    size, hop = _sizes(rate)
+    window = np.hanning(size + 1)[:-1]
+    padded = np.pad(np.asarray(signal, dtype=np.float64), size // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+    spectra = np.fft.rfft(frames * window, axis=1).T
+    return spectra * 2 / window.sum()
+
+
+def decibels(spectrum):
+    """Magnitudes in dB, not under -200."""
+    return 20 * np.log10(np.maximum(np.abs(spectrum), 1e-10))
+
+
+def shared_scale(spectra):
+    """One colour scale for all spectrograms of an example.
+
+    Arguments
+    ---------
+    spectra : iterable of numpy.ndarray, [F, L]
+        Of `stft`.
+
+    Returns
+    -------
+    tuple of float
+        Its ends in dB: the loudest bin of all, and `RANGE` below it.
+
+    Example
+    -------
+    >>> low, high = shared_scale([np.array([[0.1]]), np.array([[0.5]])])
+    >>> round(low, 1), round(high, 1)
+    (-66.0, -6.0)
+    """
+    high = float(max(decibels(spectrum).max() for spectrum in spectra))
+    return high - RANGE, high
+
+
+def ratio_masks(spectra, mixture, floor):
+    """Share of each track in the power of all of them, |E_i|^2 / sum |E_j|^2.
+
+    Arguments
+    ---------
+    spectra : sequence of numpy.ndarray, C of [F, L]
+        Of the tracks that make up the mixture.
+    mixture : numpy.ndarray, [F, L]
+    floor : float
+        In dB; where the mixture lies under it there is no mask.
+
+    Returns
+    -------
+    numpy.ndarray, [C, F, L]
+        In [0, 1]; NaN where there is no mask, or all tracks are silent.
+    """
+    power = np.abs(np.stack(spectra)) ** 2
+    total = power.sum(axis=0)
+    sound = (total > 0) & (decibels(mixture) >= floor)
+    return np.where(sound, power / np.where(total > 0, total, 1.0), np.nan)
+
+
+def track_figure(spectrum, scale, rate, mask=None):
+    """Spectrogram of a track and, below it, its mask.
+
+    Arguments
+    ---------
+    spectrum : numpy.ndarray, [F, L]
+    scale : tuple of float
+        Of `shared_scale`.
+    rate : int
+        Samples per second.
+    mask : numpy.ndarray, [F, L], optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.figure import Figure
+
+    images = [(decibels(spectrum), *scale, "magma", "dB re full scale")]
+    if mask is not None:
+        images.append((mask, 0.0, 1.0, "cividis", "mask"))
+    height = 0.5 + 1.75 * len(images)
+    with style(**{"axes.grid": False, "font.size": 9}):
+        figure = Figure(figsize=(4.2, height))
+        # Fixed places: tracks stand one under the other.
+        rows = figure.subplots(
+            len(images),
+            2,
+            sharex="col",
+            squeeze=False,
+            width_ratios=(30, 1),
+            gridspec_kw={
+                "left": 0.1,
+                "right": 0.86,
+                "bottom": 0.45 / height,
+                "top": 1 - 0.08 / height,
+                "hspace": 0.12,
+                "wspace": 0.07,
+            },
+        )
+        for axes, image in zip(rows, images, strict=True):
+            _draw(figure, *axes, rate, *image)
+        rows[-1, 0].set_xlabel("time (s)")
+    return figure
+
+
+def _draw(figure, axes, bar, rate, values, low, high, colours, name):
+    from matplotlib import colormaps
+
+    step = _sizes(rate)[1] / rate
+    shown = axes.imshow(
+        values,
+        origin="lower",
+        aspect="auto",
+        interpolation_stage="data",  # averages of values, not of colours
+        cmap=colormaps[colours].with_extremes(bad=NO_SOUND),
+        vmin=low,
+        vmax=high,
+        # Frames and bins are centred on their times and frequencies.
+        extent=(
+            *(-step / 2, (values.shape[1] - 0.5) * step),
+            *_frequencies(rate),
+        ),
+    )
+    axes.set_xlim(0, max(step, (values.shape[1] - 1) * step))
+    axes.set_ylim(0, rate / 2000)
+    axes.set_ylabel("kHz")
+    figure.colorbar(shown, cax=bar, label=name)
+
+
+def embedding_picture(embeddings, speakers):
+    """The embeddings of bins in their two main directions.
+
+    Arguments
+    ---------
+    embeddings : numpy.ndarray, [P, D]
+    speakers : numpy.ndarray, [P]
+        The speaker that dominates each bin, from 0 on; negative for none.
+
+    Returns
+    -------
+    dict or None
+        A `picture`; None where there are too few bins or dimensions.
+    """
+    from sklearn.decomposition import PCA
+
+    known = np.isfinite(embeddings).all(axis=1) & (speakers >= 0)
+    embeddings, speakers = embeddings[known], speakers[known]
+    if min(embeddings.shape) < 2:
+        return None
+    pca = PCA(2, svd_solver="full")
+    points = pca.fit_transform(embeddings.astype(np.float64))
+    shares = [f"{100 * share:.0f} %" for share in pca.explained_variance_ratio_]
+    with style():
+        figure, axes = new_axes(
+            xlabel=f"1st principal component ({shares[0]} of variance)",
+            ylabel=f"2nd ({shares[1]})",
+            size=(4.2, 3.3),
+        )
+        for speaker in np.unique(speakers):
+            axes.scatter(
+                *points[speakers == speaker].T,
+                s=6,
+                marker=SPEAKER_MARKERS[speaker % len(SPEAKER_MARKERS)],
+                color=SPEAKERS[speaker % len(SPEAKERS)],
+                alpha=0.5,
+                linewidths=0,
+                label=f"speaker {speaker + 1}",
+            )
+        # Else noise in the second direction would look like a spread.
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.legend(markerscale=2)
+        return picture(
+            figure,
+            "Embeddings of time-frequency bins in two dimensions, coloured "
+            "by the speaker that dominates the bin.",
+        )
+
+
+def _sizes(rate):
+    """Window and hop in samples; the window is a multiple of four."""
+    hop = max(1, round(WINDOW * rate / 4))
+    return 4 * hop, hop
+
+
+def _frequencies(rate):
+    """Lowest and highest edge of the bins, in kHz."""
+    half = rate / _sizes(rate)[0] / 2000
+    return -half, rate / 2000 + half

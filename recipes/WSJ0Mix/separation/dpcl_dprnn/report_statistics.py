@@ -1,0 +1,243 @@
+"""What the report says of scores: means, their uncertainty, groups."""
+
+import math
+import typing
+
+import numpy as np
+
+RESAMPLES = 2000
+SEED = 0
+LEVEL = 0.95
+BLOCK = 500_000  # draws in memory at a time
+# Upper ends of classes of level differences, in dB
+LEVEL_ENDS = (1, 2, 3, 4, 5, 7.5, 10)
+
+
+class Statistic(typing.NamedTuple):
+    """A mean of scores; None where it is not defined."""
+
+    count: int  # values that are defined
+    mean: float | None = None
+    median: float | None = None
+    low: float | None = None  # ends of the mean's confidence interval
+    high: float | None = None
+
+
+def describe(values):
+    """Mean, median and the mean's confidence interval.
+
+    Arguments
+    ---------
+    values : sequence of float, [utterances]
+        NaN ones do not count.
+
+    Returns
+    -------
+    Statistic
+        Without an interval for fewer than two values.
+
+    Example
+    -------
+    >>> describe([1.0, 4.0, math.nan])[:3]
+    (2, 2.5, 2.5)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Statistic(0)
+    ends = (None, None)
+    if len(values) > 1:
+        ends = bootstrap_interval(values)
+    return Statistic(
+        len(values), float(values.mean()), float(np.median(values)), *ends
+    )
+
+
+def bootstrap_interval(values, resamples=RESAMPLES, level=LEVEL, seed=SEED):
+    """Percentile bootstrap interval of a mean (Efron, 1979).
+
+    Arguments
+    ---------
+    values : numpy.ndarray, [N]
+        Finite.
+    resamples : int
+        Number of means of N values drawn with replacement.
+    level : float
+        Share of those means that lies within the interval.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    tuple of float
+        Its ends.
+
+    Example
+    -------
+    >>> bootstrap_interval(np.ones(5))
+    (1.0, 1.0)
+    """
+    rng = np.random.default_rng(seed)
+    size = len(values)
+    rows = max(1, BLOCK // size)  # of the table of draws, at a time
+    means = np.concatenate(
+        [
+            values[rng.integers(size, size=(count, size))].mean(axis=1)
+            for count in _shares(resamples, rows)
+        ]
+    )
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _shares(total, most):
+    """A number as a sum of numbers that are not greater than another."""
+    return [min(most, total - start) for start in range(0, total, most)]
+
+
+def column(rows, name, ids=None):
+    """The values of one column.
+
+    Arguments
+    ---------
+    rows : dict
+        `{utterance: {column: value}}`.
+    name : str
+    ids : sequence of str, optional
+        Which utterances, all by default; NaN for those that are not there.
+
+    Returns
+    -------
+    numpy.ndarray, [utterances]
+    """
+    ids = rows if ids is None else ids
+    return np.array([rows.get(i, {}).get(name, math.nan) for i in ids])
+
+
+def paired_difference(first, second, name):
+    """Describe the difference of two systems on the same utterances.
+
+    Example
+    -------
+    >>> first, second = {"a": {"x": 3.0}, "b": {"x": 1.0}}, {"a": {"x": 2.0}}
+    >>> paired_difference(first, second, "x").mean
+    1.0
+    """
+    return describe(column(first, name) - column(second, name, list(first)))
+
+
+def group(test_set, label):
+    """The utterances of each group, as `{label: [utterance, ...]}`, sorted.
+
+    Arguments
+    ---------
+    test_set : dict
+        `{utterance: facts}`.
+    label : callable
+        Gives the group that some facts belong to, None for no group.
+    """
+    groups = {}
+    for snt_id, facts in test_set.items():
+        groups.setdefault(label(facts), []).append(snt_id)
+    groups.pop(None, None)
+    return dict(sorted(groups.items()))
+
+
+def speaker_group(facts):
+    """The number of speakers, if it is known."""
+    return _whole(facts["num_spks"])
+
+
+def gender_group(facts):
+    """The genders, such as F-M, if they are known."""
+    return facts.get("genders") or None
+
+
+def level_group(facts):
+    """The class of level differences as its ends, (low, high), in dB.
+
+    Example
+    -------
+    >>> level_group({"level_difference": 1.0}), level_group(
+    ...     {"level_difference": 12.0})
+    ((1, 2), (10, inf))
+    """
+    difference = facts["level_difference"]
+    if not math.isfinite(difference):
+        return None
+    ends = (0, *LEVEL_ENDS, math.inf)
+    index = np.searchsorted(ends[1:-1], difference, side="right")
+    return ends[index], ends[index + 1]
+
+
+def confusion(test_set):
+    """How many speakers there are against how many were found.
+
+    Arguments
+    ---------
+    test_set : dict
+        `{utterance: {"num_spks", "counted", "confidence"}}`.
+
+    Returns
+    -------
+    dict or None
+        `true` and `counted` numbers, `matrix` [true][counted] of utterances,
+        `right` (`Statistic` of 0 and 1), `confidence` (means of right and of
+        wrong ones); None where nothing was counted.
+    """
+    pairs = [
+        (_whole(facts["num_spks"]), _whole(facts.get("counted")), facts)
+        for facts in test_set.values()
+    ]
+    pairs = [pair for pair in pairs if None not in pair[:2]]
+    if not pairs:
+        return None
+    seen = [pair[:2] for pair in pairs]
+    true = sorted({t for t, _ in seen})
+    counted = sorted({number for pair in seen for number in pair})
+    right = np.array([t == c for t, c in seen])
+    sure = np.array([f.get("confidence", math.nan) for *_, f in pairs])
+    return {
+        "true": true,
+        "counted": counted,
+        "matrix": [[seen.count((t, c)) for c in counted] for t in true],
+        "right": describe(right),
+        "confidence": (describe(sure[right]).mean, describe(sure[~right]).mean),
+    }
+
+
+def failures(heads, name="si-snr_i", under=0.0):
+    """Utterances that a head made worse, the worst of any head first.
+
+    Arguments
+    ---------
+    heads : dict
+        `{head: {utterance: scores}}`.
+    name : str
+        The score to go by.
+    under : float
+        What counts as worse, in the score's unit.
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> failures({"masks": {"a": {"x": 1.0}, "b": {"x": -1.0}},
+    ...           "kmeans": {"a": {"x": -2.0}, "b": {"x": math.nan}}}, "x")
+    ['a', 'b']
+    """
+    worst = {}
+    for rows in heads.values():
+        for snt_id, scores in rows.items():
+            if scores[name] < under:
+                known = worst.get(snt_id, under)
+                worst[snt_id] = min(scores[name], known)
+    return sorted(worst, key=lambda snt_id: (worst[snt_id], snt_id))
+
+
+def _whole(value):
+    """A number of speakers as an int, None where it is unknown."""
+    return None if value is None or not math.isfinite(value) else int(value)

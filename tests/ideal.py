@@ -1,0 +1,37 @@
+"""Separators whose estimates and embeddings tests decide."""
+
+import torch
+
+from dpcl_dprnn.encoders import STFTDecoder, STFTEncoder
+from dpcl_dprnn.separation import Separator
+from dpcl_dprnn.targets import dominant_source
+from dpcl_dprnn.unmixing import Unmixer
+
+N_FFT, HOP = 64, 16
+
+
+class Ideal(torch.nn.Module):
+    """A model without weights, only to declare heads."""
+
+    has_masks = True
+    embedding_head = "ideal"
+
+
+def ideal_unmixer(num_spks, **options):
+    pair = STFTEncoder(N_FFT, HOP), STFTDecoder(N_FFT, HOP)
+    separator = Separator(pair[0], Ideal(), pair[1])
+    options = {"output_gains": [1.0] * num_spks, **options}
+    return Unmixer(separator, num_spks, **options)
+
+
+def tones(*frequencies, length=800):
+    time = torch.arange(length) / 8000
+    waves = [torch.sin(2 * torch.pi * f * time) for f in frequencies]
+    return torch.stack(waves) * torch.linspace(0.1, 0.2, len(waves))[:, None]
+
+
+def ideal_embeddings(unmixer, sources):
+    """The owner of each bin, as a direction; where there is none, any."""
+    owners = dominant_source(unmixer.separator.grid_encoder(sources)[None])
+    nobody = owners.sum(dim=-1, keepdim=True) == 0
+    return owners + nobody * torch.eye(owners.shape[-1])[0]

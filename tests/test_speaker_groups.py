@@ -1,0 +1,48 @@
+"""Which speakers a mixture has, by its name."""
+
+import pytest
+
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.speaker_groups import groups_of, speaker_groups
+
+GROUPS = {"19": "F", "198": "M", "40n": "F", "01x": "M", "test000": "high"}
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("40na010x_1.9857_01xo031a_-1.9857", "F-M"),
+        ("01xo031a_-1.9857_40na010x_1.9857", "F-M"),
+        ("40na010x_1.9_40na011x_-1.9_01xo031a_0.0", "F-F-M"),
+        ("0-12_19-198-0000_0.5000_198-2-3_-0.5000", "F-M"),
+        ("3-2_19-198-0000_0.5000", "F"),
+        ("199-1-1_0.5_19-198-0000_-0.5", ""),  # not 19, and not known
+        ("test000_003_0.9_test000_001_-0.9", "high-high"),
+        ("mixture7", ""),
+    ],
+)
+def test_groups_of_names(name, expected):
+    assert groups_of(name, GROUPS) == expected
+
+
+@pytest.mark.parametrize("column", ["gender", "sex", "register"])
+def test_table_in_a_folder_or_by_name(column, tmp_path):
+    path = tmp_path / "speakers.csv"
+    path.write_text(f"split,speaker,{column}\ntest,19,F\ntest,26,M\n")
+    for place in (tmp_path, path):
+        assert speaker_groups(place) == {"19": "F", "26": "M"}
+
+
+def test_folders_without_a_table_know_nothing(tmp_path):
+    assert speaker_groups("") == speaker_groups(tmp_path) == {}
+    (tmp_path / "speakers.csv").write_text("name,age\n")
+    assert speaker_groups(tmp_path) == {}
+
+
+def test_a_table_that_was_named_has_to_be_one(tmp_path):
+    path = tmp_path / "table.csv"
+    with pytest.raises(UserError, match="Cannot read"):
+        speaker_groups(path)
+    path.write_text("name,age\na,3\n")
+    with pytest.raises(UserError, match="needs the columns"):
+        speaker_groups(path)

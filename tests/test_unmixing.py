@@ -1,0 +1,151 @@
+"""From a separator's estimates to voices: how many, and how loud."""
+
+import dataclasses
+
+import pytest
+import torch
+from ideal import ideal_embeddings, ideal_unmixer, tones
+from model_folder import make_separator
+
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.separation import Separated
+from dpcl_dprnn.unmixing import Unmixer
+
+
+@pytest.mark.parametrize("head", ["masks", "kmeans"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_voices_sum_to_the_mixture(head, count):
+    unmixer = ideal_unmixer(3)
+    sources = tones(300, 1000, 3000)
+    mixture = sources.sum(dim=0)
+    separated = Separated(sources[None], ideal_embeddings(unmixer, sources))
+    voices = unmixer.unmix(mixture, separated, count, head).voices
+    assert voices.shape == (count, len(mixture))
+    torch.testing.assert_close(voices.sum(dim=0), mixture, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("head", ["masks", "kmeans"])
+def test_ideal_estimates_give_the_sources(head):
+    unmixer = ideal_unmixer(2)
+    sources = tones(300, 2500)
+    separated = Separated(sources[None], ideal_embeddings(unmixer, sources))
+    voices = unmixer.unmix(sources.sum(dim=0), separated, 2, head).voices
+    if torch.dist(voices, sources) > torch.dist(voices.flip(0), sources):
+        voices = voices.flip(0)
+    error = (voices - sources)[:, 100:-100].abs().max()
+    assert error < (1e-6 if head == "masks" else 0.02)
+
+
+def test_a_voice_in_pieces_is_put_together():
+    """Three outputs for two speakers: one of them was split in two."""
+    unmixer = ideal_unmixer(3)
+    sources = tones(300, 2500)
+    embeddings = ideal_embeddings(unmixer, sources)
+    pieces = torch.stack([0.3 * sources[0], sources[1], 0.7 * sources[0]])
+    voices = unmixer.unmix(
+        sources.sum(dim=0), Separated(pieces[None], embeddings), 2, "masks"
+    ).voices
+    if torch.dist(voices, sources) > torch.dist(voices.flip(0), sources):
+        voices = voices.flip(0)
+    torch.testing.assert_close(voices, sources, atol=1e-5, rtol=0)
+
+
+def test_a_single_speaker_is_returned_whole():
+    unmixer = ideal_unmixer(2, speaker_counting=[[1.5, 20.0]])
+    voice = tones(300, 301).sum(dim=0)
+    halves = torch.stack([0.6 * voice, 0.4 * voice])
+    embeddings = ideal_embeddings(unmixer, voice[None].repeat(2, 1) * 0)
+    for head in ("masks", "kmeans"):
+        unmixed = unmixer.unmix(
+            voice, Separated(halves[None], embeddings), "auto", head
+        )
+        assert unmixed.voices.shape == (1, len(voice))
+        torch.testing.assert_close(unmixed.voices[0], voice, atol=1e-5, rtol=0)
+        assert unmixed.confidence > 0.9
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_auto_finds_their_number(count):
+    unmixer = ideal_unmixer(3, speaker_counting=[[1.3, 9.0], [2.2, 9.0]])
+    sources = tones(300, 1200, 3000)[:count]
+    padded = torch.cat([sources, torch.zeros(3 - count, sources.shape[1])])
+    separated = Separated(padded[None], ideal_embeddings(unmixer, padded))
+    unmixed = unmixer.unmix(sources.sum(dim=0), separated, "auto", "masks")
+    assert len(unmixed.voices) == count
+    assert 0.3 < unmixed.confidence <= 1
+
+
+def test_silence_has_no_voice():
+    unmixer = ideal_unmixer(2, speaker_counting=[[1.5, 9.0]])
+    silence = torch.zeros(2, 500)
+    separated = Separated(silence[None], ideal_embeddings(unmixer, silence))
+    unmixed = unmixer.unmix(silence[0], separated, "auto", "masks")
+    assert unmixed.voices.shape == (0, 500)
+    assert unmixed.confidence == 1.0
+
+
+def test_auto_finds_no_more_than_asked_for():
+    unmixer = ideal_unmixer(2, speaker_counting=[[1.3, 9.0], [2.2, 9.0]])
+    sources = tones(300, 1200, 3000)
+    separated = Separated(sources[None, :2], ideal_embeddings(unmixer, sources))
+    unmixed = unmixer.unmix(sources.sum(dim=0), separated, "auto", "masks")
+    assert len(unmixed.voices) == 2
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+@pytest.mark.parametrize("gains", [(), (-1 / 20, 1 / 30)], ids=str)
+def test_voices_have_the_scale_of_the_mixture(gains, consistent):
+    """Whatever scale and sign the outputs have."""
+    unmixer = ideal_unmixer(
+        2, mixture_consistency=consistent, output_gains=gains
+    )
+    sources = tones(300, 2500)
+    noise = 0.01 * torch.randn(sources.shape[1])
+    outputs = sources * torch.tensor([[-20.0], [30.0]])
+    separated = Separated(outputs[None], ideal_embeddings(unmixer, sources))
+    mixture = sources.sum(dim=0) + noise
+    voices = unmixer.unmix(mixture, separated, 2).voices
+    error = torch.dist(voices, sources)
+    total = torch.dist(voices.sum(dim=0), mixture)
+    if consistent:  # the noise has to go somewhere
+        assert total < 1e-4 and error < 1.01 * noise.norm()
+    else:
+        assert error < 0.02 * sources.norm()
+        assert total > 0.5 * noise.norm()
+
+
+@pytest.mark.parametrize(
+    "n_spks, head, message",
+    [
+        (3, None, "separates 1 to 2"),
+        (0, None, "separates 1 to 2"),
+        (1.5, None, "separates 1 to 2"),
+        ("two", None, "separates 1 to 2"),
+        ("auto", None, "cannot count"),
+        (2, "ears", "no head 'ears'; it has masks and kmeans"),
+    ],
+)
+def test_what_the_system_cannot_do_is_refused(n_spks, head, message):
+    with pytest.raises(UserError, match=message):
+        ideal_unmixer(2).check(n_spks, head)
+
+
+def test_mixtures_do_not_depend_on_one_another(device):
+    unmixer = Unmixer(make_separator(num_spks=3).to(device), 3)
+    mixtures = [0.1 * torch.randn(n, device=device) for n in (800, 500, 799)]
+    for head in ("masks", "kmeans"):
+        for mixture, one in zip(
+            mixtures, unmixer(mixtures, 2, head), strict=True
+        ):
+            (alone,) = unmixer([mixture], 2, head)
+            torch.testing.assert_close(
+                one.voices, alone.voices, atol=1e-5, rtol=0
+            )
+    assert unmixer([], 2) == []
+
+
+def test_from_hparams_takes_what_there_is():
+    unmixer = Unmixer.from_hparams(
+        {"separator": None, "num_spks": 3, "threshold_db": 30.0, "lr": 1}
+    )
+    assert dataclasses.astuple(unmixer) == (None, 3, 30.0, {}, True, (), ())
