@@ -26,7 +26,8 @@ demo: $(VENV)/.installed
 	cd $(RECIPE) && $(BIN)/python prepare_data.py corpus --out $(DATA)/voices
 	cd $(RECIPE) && $(BIN)/python prepare_data.py mix --speech $(DATA)/voices --out $(DATA)/mini --tr 6000 --cv 48 --tt 200
 	cd $(RECIPE) && CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node=$(RANKS) \
-	    train.py hparams/mini.yaml --data_folder=$(DATA)/mini/2speakers --output_folder=$(RESULTS) --device=cpu
+	    train.py hparams/mini.yaml --data_folder=$(DATA)/mini/2speakers --output_folder=$(RESULTS) --device=cpu \
+	    --speaker_info=$(DATA)/voices/speakers.csv
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

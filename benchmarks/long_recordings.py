@@ -110,8 +110,8 @@ def main():
     separator = inference.SpeechSeparator.from_hparams(
         source=args.model, run_opts={"device": "cpu"}
     )
-    inference.WINDOW, inference.OVERLAP = args.window, args.overlap
-    rate, whole = separator.sample_rate, inference.WHOLE
+    inference.OVERLAP = args.overlap
+    rate = separator.sample_rate
     speakers = find_speakers(args.speech, args.speakers, args.seed)[args.split]
     n_spks = args.n_spks if args.n_spks == "auto" else args.speakers
     scores = {"windows": [], "whole": []}
@@ -129,7 +129,7 @@ def main():
         )
         recording = SignalRecording(sources.sum(axis=0), rate)
         for name in scores:
-            inference.WHOLE = whole if name == "windows" else np.inf
+            inference.WINDOW = args.window if name == "windows" else np.inf
             voices = separator.separate_recording(
                 recording, n_spks, args.head
             ).waveforms

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import tempfile
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
@@ -32,9 +33,9 @@ def _load(num_spks, system, overrides):
     text = (HPARAMS / f"{system}.yaml").read_text(encoding="utf-8")
     small = {key: value for key, value in SMALL.items() if f"\n{key}:" in text}
     changes = {**small, "num_spks": num_spks, **overrides}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
         hparams = load_hyperpyyaml(
-            text, {**changes, "data_folder": "", "output_folder": "."}
+            text, {**changes, "data_folder": "", "output_folder": folder}
         )
     return hparams, text, changes
 

@@ -49,6 +49,7 @@ def plant_run(folder, count=12, num_spks=2, heads=tuple(FILES), kinds=()):
         folder / "test_set.csv",
         [list(facts), *zip(*facts.values(), strict=True)],
     )
+    write_speakers(folder, ids, si_snr, gains)
     for number, kind in enumerate(kinds):
         write_example(folder, ids[number], kind, num_spks, heads)
     (folder / "train_log.txt").write_text(LOG)
@@ -58,6 +59,18 @@ def plant_run(folder, count=12, num_spks=2, heads=tuple(FILES), kinds=()):
 def write_csv(path, rows):
     with open(path, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def write_speakers(folder, ids, si_snr, gains):
+    """Two speakers of each utterance, whose gains' mean is the utterance's."""
+    header = ["snt_id", "speaker", "group", "si-snr"]
+    rows = [[*header, *(f"{head}_si-snr_i" for head in gains)]]
+    for number, snt_id in enumerate(ids):
+        for speaker, sign in ((1, 1), (2, -1)):
+            level = si_snr[number] + 3 * sign
+            each = [gain[number] - 2 * sign for gain in gains.values()]
+            rows.append([snt_id, speaker, "FM"[speaker - 1], level, *each])
+    write_csv(folder / "test_speakers.csv", rows)
 
 
 def write_results(path, ids, scores):
@@ -170,6 +183,7 @@ class Page(html.parser.HTMLParser):
 
 def numbers(cell):
     """The numbers of a cell, such as "7.19 [6.8, 7.6], n = 9"."""
+    cell = cell.replace("−", "-")
     for sign in "[],":
         cell = cell.replace(sign, " ")
     found = []

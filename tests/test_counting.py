@@ -90,8 +90,9 @@ def test_an_uneven_number_of_examples_does_not_move_the_boundary():
         ([1.0] * 20, [1] * 20),
         ([1.0] * 20 + [2.0] * (LEAST - 1), [1] * 20 + [2] * (LEAST - 1)),
         ([2.0] * 20 + [1.0] * 20, [1] * 20 + [2] * 20),  # the wrong way round
+        ([1.0, 2.0] * 20 + [1.1, 2.1] * 20, [1] * 40 + [2] * 40),
     ],
-    ids=["none", "one kind", "too few", "embeddings that do not tell"],
+    ids=["none", "one kind", "too few", "wrong way round", "not told apart"],
 )
 def test_nothing_is_learnt_from_unfit_examples(scores, counts):
     assert calibrate(scores, counts, 2) == []

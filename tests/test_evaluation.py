@@ -32,7 +32,7 @@ class Oracle:
         self.separator = types.SimpleNamespace(heads=heads)
 
     def unmix(self, mixture, separated, n_spks, head):
-        return Unmixed(torch.from_numpy(separated[head]), None, None)
+        return Unmixed(torch.from_numpy(separated[head]), None)
 
 
 def evaluate(folder, utterances, heads=("masks",), **options):
@@ -99,6 +99,7 @@ def test_files_of_the_heads_that_there_are(heads, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         "summary.json",
         "test_set.csv",
+        "test_speakers.csv",
         *(files[head] for head in heads),
     }
 
@@ -213,7 +214,7 @@ def shards(*names_of_ranks):
         results = Evaluation(Oracle(), "unused", RATE)
         for name in names:
             add(results, name, *utterance(ord(name)))
-        held.append((results.scores, results.facts))
+        held.append((results.scores, results.facts, results.speakers))
     return held
 
 
@@ -249,8 +250,8 @@ def test_gather_gets_this_processs_scores(tmp_path, monkeypatch):
         evaluation, "gather", lambda held: given.append(held) or [held]
     )
     evaluate(tmp_path, {"a": utterance(0)})
-    scores, facts = given[0]
-    assert list(scores["masks"]) == list(facts) == ["a"]
+    scores, facts, speakers = given[0]
+    assert list(scores["masks"]) == list(facts) == list(speakers) == ["a"]
 
 
 def test_voices_that_clip_are_all_turned_down_alike(tmp_path):
@@ -291,13 +292,16 @@ def test_facts_of_the_test_set(tmp_path):
     expected, _ = score_utterance(mixture, same, sources)
     for column in ("sdr", "si-snr"):
         assert float(row[column]) == pytest.approx(expected[column], abs=1e-3)
-    ideal = ideal_voices(torch.from_numpy(sources), RATE).numpy()
+    pair = (torch.from_numpy(np.array(x)) for x in (mixture, sources))
+    ideal = ideal_voices(*pair, RATE).numpy()
     expected, _ = score_utterance(mixture, ideal, sources)
     for column in ("sdr_i", "si-snr_i"):
         value = float(row[f"ideal_{column}"])
         assert value == pytest.approx(expected[column], abs=1e-3)
     assert row["genders"] == "F-M"
     assert row["counted"] == row["confidence"] == ""
+    speakers = read_csv(tmp_path / "test_speakers.csv")
+    assert [row["group"] for row in speakers] == ["M", "F"]  # y1, then x1
 
 
 def test_ideal_voices_of_voices_that_never_meet():
@@ -307,11 +311,53 @@ def test_ideal_voices_of_voices_that_never_meet():
         [torch.sin(2 * torch.pi * f * time) for f in (500.0, 2500.0)]
     )
     torch.testing.assert_close(
-        ideal_voices(voices, RATE)[:, 400:-400],
+        ideal_voices(voices.sum(dim=0), voices, RATE)[:, 400:-400],
         voices[:, 400:-400],
         atol=2e-3,
         rtol=0,
     )
+
+
+def test_noise_stays_in_the_ideal_voices():
+    """The mask is ideal, what it lets through is the mixture's."""
+    rng = np.random.default_rng(0)
+    voices, noise = (
+        torch.from_numpy(rng.standard_normal(shape)).float()
+        for shape in ((2, RATE), RATE)
+    )
+    clean = ideal_voices(voices.sum(dim=0), voices, RATE)
+    noisy = ideal_voices(voices.sum(dim=0) + noise, voices, RATE)
+    torch.testing.assert_close(
+        (noisy - clean).sum(dim=0)[300:-300],
+        noise[300:-300],
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_scores_of_each_speaker(tmp_path):
+    mixture, estimates, sources = utterance(0)
+    heads = {"masks": estimates, "kmeans": sources}
+    results = evaluate(
+        tmp_path, {"a": (mixture, heads, sources)}, ("masks", "kmeans")
+    )
+    results.write()
+    rows = read_csv(tmp_path / "test_speakers.csv")
+    assert [(row["snt_id"], row["speaker"]) for row in rows] == [
+        ("a", "1"),
+        ("a", "2"),
+    ]
+    csv_rows = read_csv(tmp_path / "test_results.csv")
+    mean = np.mean([float(row["masks_si-snr_i"]) for row in rows])
+    assert mean == pytest.approx(float(csv_rows[0]["si-snr_i"]), abs=1e-3)
+    for row, source in zip(rows, sources, strict=True):
+        s, m = (x.astype(float) - x.mean() for x in (source, mixture))
+        target = (m @ s) / (s @ s) * s
+        expected = 10 * np.log10(
+            (target @ target) / np.square(m - target).sum()
+        )
+        assert float(row["si-snr"]) == pytest.approx(expected, abs=1e-3)
+        assert float(row["kmeans_si-snr_i"]) > 40
 
 
 def test_a_silent_source_is_no_speaker(tmp_path):
@@ -334,7 +380,7 @@ def test_counting_is_summed_up(tmp_path):
         mixture, estimates, sources = utterance(0)
         separated = types.SimpleNamespace(embeddings=None)
         results.unmixer.unmix = lambda *_, e=estimates: Unmixed(
-            torch.from_numpy(e), None, None
+            torch.from_numpy(e), None
         )
         pair = (torch.from_numpy(np.array(x)) for x in (mixture, sources))
         results.add(name, *pair, separated)

@@ -125,6 +125,48 @@ def other_number(folder):
     return ("best.npz: its signals differ in length or number",)
 
 
+def summary_with(value):
+    """Spoil the summary's scores of the mask head, or its losses."""
+
+    def spoil(folder):
+        path = folder / "summary.json"
+        summary = json.loads(path.read_text())
+        if "losses" in value:
+            summary |= value
+            what = "losses"
+        else:
+            summary["heads"] |= value
+            what = "heads, masks"
+        path.write_text(json.dumps(summary))
+        return (f"summary.json: {what}",)
+
+    return spoil
+
+
+def score_out_of_range(folder):
+    (folder / "test_results.csv").write_text(
+        "snt_id,sdr,sdr_i,si-snr,si-snr_i\nu00,1,1,1,1e308\n"
+    )
+    return ("test_results.csv, line 2: 1e308 is out of range",)
+
+
+def words_of_a_speaker(folder):
+    path = folder / "test_speakers.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1] + "x"]))
+    return "test_speakers.csv, line 7", "is no number"
+
+
+def fractions_of_speakers(folder):
+    write_example(folder, "a", "best", speakers=np.full(200, 0.5))
+    return ("best.npz: its embeddings have to be real, and its speakers",)
+
+
+def mixture_of_words(folder):
+    write_example(folder, "a", "best", mixture=np.full(2000, "x"))
+    return ("best.npz: its signals are no real numbers",)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -145,6 +187,16 @@ def other_number(folder):
         incomplete_archive,
         other_length,
         other_number,
+        summary_with({"masks": None}),
+        summary_with({"masks": {"si-snr_i": 3}}),
+        summary_with({"masks": {"si-snr_i": {"mean": "x"}}}),
+        summary_with({"masks": {"si-snr_i": {"mean": 10**400}}}),
+        summary_with({"losses": [1, 2]}),
+        summary_with({"losses": {"loss": "x"}}),
+        score_out_of_range,
+        words_of_a_speaker,
+        fractions_of_speakers,
+        mixture_of_words,
     ],
 )
 def test_one_line_says_what_is_wrong(spoil, folder, capsys):

@@ -104,14 +104,15 @@ def scp(folder, num_spks=2):
     return trees.make_scp(folder / "lists", folder / "sounds", num_spks)
 
 
+NOISY = ("--mixture_type=both", "--mixture_consistency=False")
 LAYOUTS = {
     "wsj0-2mix": (trees.make_wsj0mix, "tt"),
     "wsj0-3mix": (lambda x: trees.make_wsj0mix(x, 3), "tt", "--num_spks=3"),
     "custom": (trees.make_custom, "test"),
     "librimix": (trees.make_librimix, "test"),
-    "librimix-both": (trees.make_librimix, "test", "--mixture_type=both"),
+    "librimix-both": (trees.make_librimix, "test", *NOISY),
     "mini-librimix": (trees.make_mini_librimix, "val"),
-    "wham": (trees.make_wham, "tt", "--mixture_type=both"),
+    "wham": (trees.make_wham, "tt", *NOISY),
     "scp": (scp, "tt"),
     "scp-3": (lambda folder: scp(folder, 3), "tt", "--num_spks=3"),
 }
@@ -133,6 +134,25 @@ def test_layout(layout, tmp_path):
     for batch in seen[sb.Stage.TEST]:
         assert batch.sources.data.shape[-1] == (3 if "3" in layout else 2)
         assert (noise_in(batch) > 0.005) == noisy
+
+
+def test_two_and_three_speakers_together(tmp_path):
+    """Of folders of their own; a third source is silent where it lacks."""
+    two = trees.make_wsj0mix(tmp_path / "2speakers")
+    three = trees.make_wsj0mix(tmp_path / "3speakers", 3)
+    for path in three.rglob("*.wav"):
+        path.rename(path.with_name(f"x{path.name}"))
+    seen = train_here(
+        tmp_path / "run",
+        *("--debug", "--num_spks=3", f"--data_folder=[{two}, {three}]"),
+    )
+    numbers = set()
+    for batch in seen[sb.Stage.TRAIN] + seen[sb.Stage.VALID]:
+        audible = (batch.sources.data.abs().sum(dim=1) > 0).sum(dim=1)
+        numbers |= set(audible.tolist())
+    assert numbers == {2, 3}
+    text = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "2speakers, 3speakers" in text
 
 
 UTTERANCES = [

@@ -78,6 +78,21 @@ def test_samples_that_are_no_sound(record, value):
         whole(record(samples).blocks())
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinities_of_either_sign_are_refused_in_quiet(record):
+    samples = noise(9000, 2)
+    samples[100] = np.inf, -np.inf
+    with pytest.raises(UserError, match="NaN, infinite or beyond"):
+        whole(record(samples).blocks())
+
+
+def test_what_another_channel_holds_is_no_matter(record):
+    samples = noise(9000, 2)
+    samples[100, 0] = np.nan
+    got = whole(record(samples, channel=1).blocks())
+    assert np.array_equal(got, samples[:, 1])
+
+
 @pytest.mark.parametrize(
     "samples",
     [np.zeros(0), np.zeros((3, 0)), np.zeros((2, 2, 2)), np.float32(1)],
@@ -105,6 +120,18 @@ def test_an_empty_file(tmp_path):
         FileRecording(path)
     soundfile.write(path, noise(0), RATE)
     with pytest.raises(UserError, match="empty.wav is empty"):
+        FileRecording(path)
+
+
+def test_a_file_that_does_not_say_how_long_it_is(tmp_path):
+    path = tmp_path / "streamed.flac"
+    soundfile.write(path, noise(5000), RATE)
+    content = bytearray(path.read_bytes())
+    # The number of samples: 36 bits, here as ffmpeg writes them to a pipe.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="streamed.flac does not say how long"):
         FileRecording(path)
 
 

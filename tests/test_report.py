@@ -22,7 +22,7 @@ from past_run import (
 )
 
 from dpcl_dprnn.report import write_report
-from dpcl_dprnn.report_files import read_table
+from dpcl_dprnn.report_csv import read_table
 
 DATE = datetime.date(2024, 2, 29)
 COUNT = 12
@@ -41,6 +41,7 @@ def bare(tmp_path):
     """A run with scores only, to be changed."""
     plant_run(tmp_path / "run", COUNT)
     (tmp_path / "run" / "test_set.csv").unlink()
+    (tmp_path / "run" / "test_speakers.csv").unlink()
     (tmp_path / "run" / "train_log.txt").unlink()
     return tmp_path / "run"
 
@@ -51,7 +52,7 @@ def test_head_says_what_was_done(run):
     assert "written on 2024-02-29" in text
     for fact in ("planted", "/data/planted", "1,234,567", "12 (0.1 minutes)"):
         assert fact in page.paragraphs or fact in text
-    assert "loss -18.000, pit –" in page.paragraphs
+    assert "loss −18.000, pit –" in page.paragraphs
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,9 @@ def test_scores_of_the_mixture_and_the_ideal_mask(run):
 def test_heads_are_compared_on_the_same_utterances(run):
     _, gains, page = run
     expected = mean(gains["masks"] - gains["kmeans"])
-    assert f"{expected:+.2f} dB" in page.text().replace("\xa0", " ")
+    assert f"{expected:+.2f} dB".replace("-", "−") in page.text().replace(
+        "\xa0", " "
+    )
 
 
 def test_kinds_of_mixtures(run):
@@ -133,7 +136,8 @@ def test_counting(run):
         ["true 2", "9", "3"],
     ]
     text = page.text().replace("\xa0", " ")
-    assert "right for 75.0 %" in text and "of 12 mixtures" in text
+    # Wilson's interval of 9 of 12, by its closed form
+    assert "right for 75.0 % [46.8, 91.1] of 12 mixtures" in text
     assert "where right: 0.75, where wrong: 0.50" in text
 
 
@@ -145,10 +149,11 @@ def test_failures_are_listed_the_worst_first(run):
     assert expected and [row[0] for row in rows] == expected
     for row in rows:
         number = int(row[0][1:])
-        assert float(row[1]) == pytest.approx(gains["masks"][number], abs=0.006)
-        assert float(row[2]) == pytest.approx(
-            gains["kmeans"][number], abs=0.006
-        )
+        for place, head in ((1, "masks"), (2, "kmeans")):
+            (score,), (least,) = numbers(row[place]), numbers(row[place + 2])
+            assert score == pytest.approx(gains[head][number], abs=0.006)
+            # One speaker gains 2 dB less than the mean of both.
+            assert least == pytest.approx(score - 2, abs=0.011)
     bad = int((gains["masks"] < 0).sum())
     assert f"mask head {bad} of 12" in page.text()
 
@@ -162,7 +167,8 @@ def test_long_lists_of_failures_are_cut(bare):
     page = Page(write_report(bare))
     rows = page.tables["failure-table"][1:]
     assert [row[0] for row in rows] == ids[:50]
-    assert "And 10 more." in page.paragraphs
+    files = "test_results.csv and test_results_kmeans.csv"
+    assert f"And 10 more, in {files}." in page.paragraphs
 
 
 def test_page_refers_to_nothing_outside(run):
@@ -244,7 +250,12 @@ def test_what_is_missing_is_left_out_and_named(bare):
     names = [row[0] for row in page.tables["score-table"]]
     assert "ideal binary mask" not in names
     assert not page.all("audio")
-    for name in ("test_set.csv", "examples/*.npz", "train_log.txt"):
+    for name in (
+        "test_set.csv",
+        "test_speakers.csv",
+        "examples/*.npz",
+        "train_log.txt",
+    ):
         assert f"There is no {name}" in page.text() or (
             f"There are no {name}" in page.text()
         )
@@ -305,19 +316,29 @@ def test_files_of_different_tests_are_noticed(tmp_path):
     assert "test_set.csv differ in 2 utterances" in text
 
 
-def test_lone_speakers_are_no_failures(tmp_path):
+@pytest.mark.parametrize("scored", [False, True])
+def test_lone_speakers_are_no_failures(scored, tmp_path):
+    """They have no score, but had one in older versions."""
     plant_run(tmp_path, 4)
-    scores = np.array([[60.0, -30.0] * 2, *[[1.0] * 4] * 3])
+    lone = np.array([60.0, -30.0] * 2) if scored else np.full(4, np.nan)
+    scores = np.array([lone, *[[1.0] * 4] * 3])
     for file in FILES.values():
         write_results(tmp_path / file, ["a", "b", "c", "d"], scores)
     write_summary(tmp_path, dict.fromkeys(FILES, scores[:, 3]))
     header = "snt_id,num_spks,level_difference,si-snr,sdr".split(",")
-    facts = [["a", 1, "nan", 90, 90], *([i, 2, 1, 0, 0] for i in "bcd")]
+    mixture = 90 if scored else "nan"
+    facts = [
+        ["a", 1, "nan", mixture, mixture],
+        *([i, 2, 1, 0, 0] for i in "bcd"),
+    ]
     write_csv(tmp_path / "test_set.csv", [header, *facts])
     page = Page(write_report(tmp_path))
     assert "failure-table" not in page.tables
     assert "1 of the test utterances have one speaker only" in page.text()
-    assert numbers(page.row("groups", "speakers: 1")[0])[0] == -30
+    assert ("an older version scored them" in page.text()) == scored
+    assert ("they have no score" in page.text()) != scored
+    names = [row[0] for row in page.tables["groups"]]
+    assert ("speakers: 1" in names) == scored
 
 
 def test_perceptual_scores(bare):

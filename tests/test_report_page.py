@@ -1,5 +1,7 @@
 """The page in a real browser."""
 
+import time
+
 import pytest
 from browser import browser, console_errors, set_width
 from past_run import plant_run
@@ -66,6 +68,22 @@ def test_nothing_is_wider_than_the_screen(width, page):
     needed, there = page.execute_script(size)
     assert needed == there and width - 20 <= there <= width
     assert page.execute_script(WIDE) == []
+
+
+@pytest.mark.parametrize("width, some", [(360, True), (1400, False)])
+def test_wide_tables_say_that_they_scroll(width, some, page):
+    set_width(page, width)
+    script = """return [...document.querySelectorAll(".scroll")].map((box) => [
+      box.scrollWidth > box.clientWidth,
+      box.previousElementSibling.offsetHeight > 0]);"""
+    # The page sees a change of its width with the next frame, not at once.
+    for _ in range(50):
+        found = page.execute_script(script)
+        if all(wide == hinted for wide, hinted in found):
+            break
+        time.sleep(0.1)
+    assert all(wide == hinted for wide, hinted in found)
+    assert any(wide for wide, _ in found) == some
 
 
 def test_nothing_is_fetched(page):

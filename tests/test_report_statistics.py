@@ -7,9 +7,10 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
+from dpcl_dprnn.report_counting import confusion, proportion
 from dpcl_dprnn.report_statistics import (
+    FEWEST,
     bootstrap_interval,
-    confusion,
     describe,
     failures,
     gender_group,
@@ -50,8 +51,22 @@ def test_nothing_to_describe(values):
     assert describe(values) == (0, None, None, None, None)
 
 
-def test_one_value_has_no_interval():
-    assert describe([math.nan, 3.0]) == (1, 3.0, 3.0, None, None)
+@pytest.mark.parametrize("count", [1, 2, FEWEST - 1])
+def test_few_values_have_no_interval(count):
+    values = [math.nan, *[3.0] * count]
+    assert describe(values) == (count, 3.0, 3.0, None, None)
+    assert describe([3.0] * FEWEST).low == 3.0
+
+
+@pytest.mark.parametrize("right, count", [(0, 5), (96, 100), (7, 7)])
+def test_wilson_interval_agrees_with_its_closed_form(right, count):
+    found = proportion([True] * right + [False] * (count - right))
+    z, p = scipy.stats.norm.ppf(0.975), right / count
+    centre = p + z**2 / (2 * count)
+    half = z * math.sqrt(p * (1 - p) / count + z**2 / (4 * count**2))
+    ends = [(centre + s * half) / (1 + z**2 / count) for s in (-1, 1)]
+    assert (found.count, found.mean) == (count, p)
+    assert found[-2:] == pytest.approx(ends, abs=1e-9)
 
 
 def test_paired_difference_cancels_what_utterances_share():

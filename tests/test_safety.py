@@ -1,7 +1,9 @@
 """A stranger's hyperparams may build known classes, and do nothing else."""
 
+import contextlib
 import pathlib
 
+import hyperpyyaml
 import pytest
 import torch
 from model_folder import HPARAMS, make_model_folder
@@ -28,6 +30,7 @@ ATTACKS = {
     "a tuple by reference": (
         'b: "!!python/object/apply:os.mkdir [x]"\na: !ref (<b>)'
     ),
+    "a number without end": "b: 9\na: !ref <b> ** <b>",
     "a tuple in a folded text": (
         "a: >-\n  (!!python/object/apply:os.mkdir ['{}'])"
     ),
@@ -64,6 +67,26 @@ def test_nothing_else_is_let_through(attack, tmp_path):
     message = str(caught.value)
     assert message.startswith("hyperparams.yaml, line ")
     assert "\n" not in message and "--trust_model" in message
+
+
+def test_references_that_are_resolved_twice_do_nothing(tmp_path):
+    """The first pass shows a harmless text, the second one a tuple."""
+    made = tmp_path / "made"
+    text = (
+        "e: ''\n"
+        "a: !ref <c>\n"
+        "c: !ref \"'<k>'\"\n"
+        "k: !ref \"'\\\\\\\\x28!!python/object/apply:os.mkdir "
+        f"[{made}])'<e>\"\n"
+    )
+    hyperpyyaml.load_hyperpyyaml(
+        hyperpyyaml.resolve_references(text).getvalue()
+    )
+    assert made.exists()  # the attack is one
+    made.rmdir()
+    with contextlib.suppress(UserError):
+        load_known(text, "x.yaml")
+    assert not made.exists()
 
 
 def test_the_oracle_can_fail(tmp_path):

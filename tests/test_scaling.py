@@ -5,7 +5,8 @@ import torch
 from ideal import ideal_unmixer, tones
 
 from dpcl_dprnn.scaling import (
-    join_alike,
+    add_up,
+    group_alike,
     loudest,
     make_consistent,
     to_scale,
@@ -13,19 +14,24 @@ from dpcl_dprnn.scaling import (
 )
 
 
-def test_join_alike_joins_silent_outputs_first():
-    voices = torch.tensor([[1.0], [2.0], [0.0]])
+def test_group_alike_joins_silent_pieces_first():
     sums = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 0.0]])
-    assert join_alike(voices, sums, 2).flatten().tolist() == [1.0, 2.0]
-    assert join_alike(voices, sums, 1).flatten().tolist() == [3.0]
-    assert join_alike(voices, sums, 3).flatten().tolist() == [1.0, 2.0, 0.0]
+    assert group_alike(sums, 2).tolist() == [0, 1, 0]
+    assert group_alike(sums, 1).tolist() == [0, 0, 0]
+    assert group_alike(sums, 3).tolist() == [0, 1, 2]
 
 
-def test_join_alike_goes_by_directions_not_by_sizes():
-    voices = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
+def test_group_alike_goes_by_directions_not_by_sizes():
     sums = torch.tensor([[9.0, 1], [0.1, 3], [0.9, 0.2], [0.01, 0.1]])
-    joined = join_alike(voices, sums, 2)
-    assert sorted(joined.flatten().tolist()) == [5.0, 10.0]
+    assert group_alike(sums, 2).tolist() == [0, 1, 0, 1]
+
+
+def test_add_up_is_a_sum_over_the_pieces_of_each_voice(device):
+    pieces = torch.randn(4, 9, device=device)
+    voices = add_up(pieces, torch.tensor([2, 0, 2, 2]), 3)
+    expected = pieces[0] + pieces[2] + pieces[3]
+    torch.testing.assert_close(voices[2], expected)
+    assert torch.equal(voices[0], pieces[1]) and not voices[1].any()
 
 
 def test_loudest_keeps_the_order():

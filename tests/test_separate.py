@@ -1,5 +1,7 @@
 """separate.py as a user runs it."""
 
+import dataclasses
+import errno
 import io
 import json
 import os
@@ -52,7 +54,10 @@ def call(model_folder, request, capsys):
         errors = [line for line in lines if "error" in line.lower()]
         assert "Traceback" not in said.err
         return types.SimpleNamespace(
-            status=status, out=said.out.splitlines(), errors=errors
+            status=status,
+            out=said.out.splitlines(),
+            errors=errors,
+            said=said.err,
         )
 
     return run
@@ -106,6 +111,18 @@ def test_voices_in_the_same_folder_are_not_separated_again(call, tmp_path):
     for extra in ((), ("--overwrite",)):
         assert call(tmp_path, "--output", out, *extra).status == 0
     assert sorted(os.listdir(out)) == ["a_s1.wav", "a_s2.wav"]
+
+
+@pytest.mark.parametrize("below", ["", "in"])
+def test_voices_beside_recordings_are_not_separated_again(
+    below, call, tmp_path
+):
+    folder = tmp_path / below
+    write(folder / "a.wav", noise(500))
+    for extra in ((), ("--overwrite",)):
+        assert call(folder, "--output", tmp_path, *extra).status == 0
+    names = [path.name for path in tmp_path.rglob("*.wav")]
+    assert sorted(names) == ["a.wav", "a_s1.wav", "a_s2.wav"]
 
 
 def test_nothing_is_overwritten_silently(call, tmp_path):
@@ -230,6 +247,7 @@ def test_a_folder_without_sounds(call, tmp_path):
         (("--n_spks=3",), "separates 1 to 2"),
         (("--n_spks=0",), "separates 1 to 2"),
         (("--sample_rate=0",), "--sample_rate is 0"),
+        (("--sample_rate=384001",), "384000 Hz is the limit"),
         (("--batch=-1",), "--batch is -1"),
         (("--channel=7",), "no channel 7"),
     ],
@@ -282,6 +300,85 @@ def test_an_output_folder_that_cannot_be_written(call, tmp_path):
     assert len(done.errors) == 1 and "Cannot write" in done.errors[0]
 
 
+def test_an_old_voice_that_cannot_be_removed(call, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", noise(100))
+    out = tmp_path / "out"
+    assert call(path, "--output", out).status == 0
+
+    def locked(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "unlink", locked)
+    done = call(path, "--output", out, "--n_spks=1", "--overwrite")
+    assert done.status == 1 and len(done.errors) == 1
+    assert "a_s2.wav" in done.errors[0] and "Perm" in done.errors[0]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("out of memory"), MemoryError()]
+)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_memory_that_one_recording_lacks(
+    batch, error, call, tmp_path, monkeypatch
+):
+    streams = SpeechSeparator.streams
+    sizes = []
+
+    def short_of_memory(self, recordings, *args):
+        sizes.append(len(recordings))
+        if any(recording.frames == 700 for recording in recordings):
+            raise error
+        return streams(self, recordings, *args)
+
+    monkeypatch.setattr(SpeechSeparator, "streams", short_of_memory)
+    data = tmp_path / "in"
+    for name, length in {"a": 500, "b": 700, "c": 600}.items():
+        write(data / f"{name}.wav", noise(length))
+    out = tmp_path / "out"
+    done = call(data, "--output", out, "--batch", batch)
+    assert done.status == 1 and len(done.errors) == 1
+    assert f"{data / 'b.wav'}: not enough memory: " in done.errors[0]
+    names = ["a_s1.wav", "a_s2.wav", "c_s1.wav", "c_s2.wav"]
+    assert sorted(os.listdir(out)) == names
+    assert sizes == ([1, 1, 1] if batch == 1 else [3, 1, 1, 1])
+
+
+def test_memory_that_ends_in_the_middle(call, tmp_path, monkeypatch):
+    streams = SpeechSeparator.streams
+
+    def blocks():
+        yield np.zeros((2, 100), np.float32)
+        raise RuntimeError("out of memory")
+
+    def broken(self, recordings, *args):
+        (stream,) = streams(self, recordings, *args)
+        if recordings[0].frames == 700:
+            stream = dataclasses.replace(stream, blocks=blocks())
+        return [stream]
+
+    monkeypatch.setattr(SpeechSeparator, "streams", broken)
+    paths = [
+        write(tmp_path / f"{length}.wav", noise(length))
+        for length in (700, 500)
+    ]
+    out = tmp_path / "out"
+    done = call(*paths, "--output", out, "--batch=1")
+    assert done.status == 1 and len(done.errors) == 1
+    assert sorted(os.listdir(out)) == ["500_s1.wav", "500_s2.wav"]
+
+
+def test_a_recording_in_which_nobody_speaks(call, tmp_path):
+    path = write(tmp_path / "silent.wav", np.zeros(9000, np.float32))
+    options = ("--output", tmp_path / "out", "--n_spks=auto")
+    line = f"{path}: nobody speaks: nothing was written."
+    done = call(path, *options)
+    assert (done.status, done.out, done.errors) == (0, [], [])
+    assert done.said.count(line) == 1
+    done = call(path, *options, "--json")
+    assert done.status == 0 and line not in done.said
+    assert json.loads(done.out[0])["count"] == 0
+
+
 # As a program: standard input and output, signals
 
 
@@ -291,10 +388,9 @@ def program(model, *words, **options):
             *(sys.executable, str(PROGRAM), *map(str, words)),
             *("--model", str(model), "--device=cpu"),
         ],
-        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **options,
+        **{"stdout": subprocess.PIPE, **options},
     )
 
 
@@ -312,6 +408,23 @@ def test_standard_input_and_output(model_folder, separator):
     lines = err.decode().replace("\r", "\n").split("\n")
     (line,) = (line for line in lines if line.strip().startswith("{"))
     assert json.loads(line)["input"] == "standard input"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
+@pytest.mark.parametrize("words", [("-",), ("out", "--json")])
+def test_standard_output_that_is_full(words, model_folder, tmp_path):
+    path = write(tmp_path / "a.wav", noise(500))
+    with open("/dev/full", "wb") as full:
+        process = program(
+            *(model_folder, path, "--output", *words),
+            cwd=tmp_path,
+            stdout=full,
+        )
+        _, err = process.communicate()
+    lines = err.decode().replace("\r", "\n").split("\n")
+    errors = [line for line in lines if "error" in line.lower()]
+    assert process.returncode == 1, err
+    assert len(errors) == 1 and "No space left" in errors[0], err
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143)])

@@ -12,17 +12,22 @@ GROUPS = {"19": "F", "198": "M", "40n": "F", "01x": "M", "test000": "high"}
     "name, expected",
     [
         ("40na010x_1.9857_01xo031a_-1.9857", "F-M"),
-        ("01xo031a_-1.9857_40na010x_1.9857", "F-M"),
+        ("01xo031a_-1.9857_40na010x_1.9857", "M-F"),
         ("40na010x_1.9_40na011x_-1.9_01xo031a_0.0", "F-F-M"),
         ("0-12_19-198-0000_0.5000_198-2-3_-0.5000", "F-M"),
         ("3-2_19-198-0000_0.5000", "F"),
         ("199-1-1_0.5_19-198-0000_-0.5", ""),  # not 19, and not known
         ("test000_003_0.9_test000_001_-0.9", "high-high"),
         ("mixture7", ""),
+        ("40na010x_1.9_40na011x_-1.9_01xo031a_0", "F-F-M"),
+        ("40na010x_1.9e-05_01xo031a_-1.9e-05", "F-M"),
+        ("198-13754-0001_19-33396-0065", "M-F"),  # LibriMix
+        ("198-13754-0001_199-33396-0065", ""),
+        ("40na010x_1.9857_01xo031a", ""),  # a gain is missing
     ],
 )
 def test_groups_of_names(name, expected):
-    assert groups_of(name, GROUPS) == expected
+    assert "-".join(groups_of(name, GROUPS)) == expected
 
 
 @pytest.mark.parametrize("column", ["gender", "sex", "register"])
@@ -37,6 +42,25 @@ def test_folders_without_a_table_know_nothing(tmp_path):
     assert speaker_groups("") == speaker_groups(tmp_path) == {}
     (tmp_path / "speakers.csv").write_text("name,age\n")
     assert speaker_groups(tmp_path) == {}
+
+
+def test_tables_of_spreadsheets(tmp_path):
+    path = tmp_path / "speakers.csv"
+    path.write_text(
+        '\ufeffSpeaker, Gender ,age\r\n19, "F",3\r\n\r\n 26 ,M \r\n'
+    )
+    assert speaker_groups(path) == {"19": "F", "26": "M"}
+
+
+@pytest.mark.parametrize("row", ["26", ",M", "26,", "26, ", " ,M"])
+def test_empty_cells(row, tmp_path, caplog):
+    path = tmp_path / "speakers.csv"
+    path.write_text(f"speaker,gender\n19,F\n\n{row}\n")
+    empty = "speaker" if row.endswith("M") else "gender"
+    with pytest.raises(UserError, match=f"csv, line 4: no {empty}"):
+        speaker_groups(path)
+    assert speaker_groups(tmp_path) == {}
+    assert f"{path}, line 4: no {empty}" in caplog.text
 
 
 def test_a_table_that_was_named_has_to_be_one(tmp_path):

@@ -120,6 +120,7 @@ def test_voices_have_the_scale_of_the_mixture(gains, consistent):
         (3, None, "separates 1 to 2"),
         (0, None, "separates 1 to 2"),
         (1.5, None, "separates 1 to 2"),
+        (True, None, "separates 1 to 2"),
         ("two", None, "separates 1 to 2"),
         ("auto", None, "cannot count"),
         (2, "ears", "no head 'ears'; it has masks and kmeans"),

@@ -1,7 +1,9 @@
 """Voices to files: all of them or none, and never clipped."""
 
+import errno
 import io
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -76,6 +78,30 @@ def test_voices_together(format):
     assert got.T == pytest.approx(voices, abs=1e-6)
 
 
+class FullDisk(io.BytesIO):
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "file, format, rate",
+    [(FullDisk(), "wav", RATE), (io.BytesIO(), "flac", 1_000_000)],
+)
+def test_voices_that_cannot_be_written_together(file, format, rate):
+    stream = VoiceStream(rate, 2, None, [voices_of()])
+    with pytest.raises(UserError, match="^Cannot write standard out") as caught:
+        write_together(stream, 5000, file, format)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reader_who_has_gone_is_no_error_of_writing():
+    reader, writer = os.pipe()
+    os.close(reader)
+    voices = voices_of(length=100_000)
+    with pytest.raises(BrokenPipeError), open(writer, "wb", 0) as file:
+        write_together(stream_of(voices), voices.shape[1], file)
+
+
 def test_nobody_together():
     with pytest.raises(UserError, match="Nobody speaks"):
         write_together(stream_of(voices_of(0)), 5000, io.BytesIO())
@@ -133,3 +159,15 @@ def test_written_before(tmp_path):
     assert found == ["a_s1.wav", "a_s10.wav"]
     assert written_before(tmp_path, "c", "wav") == []
     assert written_before(tmp_path / "none", "a", "wav") == []
+
+
+def test_an_output_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="File name too long"):
+        written_before(tmp_path / ("a" * 300), "a", "wav")
+
+    def locked(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", locked)
+    with pytest.raises(UserError, match="Permission denied. Choose"):
+        written_before(tmp_path, "a", "wav")

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dpcl_dprnn.unmixing import Unmixed
-from dpcl_dprnn.windows import Stitcher, cut_windows, separate_windows
+from dpcl_dprnn.windows import (
+    Stitcher,
+    cut_windows,
+    fit_overlap,
+    separate_windows,
+)
 
 SIZE, OVERLAP = 40, 10
 
@@ -44,6 +48,17 @@ def test_the_number_of_windows_is_the_least():
     assert len(list(cut_windows([more], SIZE, OVERLAP))) == 5
 
 
+@pytest.mark.parametrize("length", [41, 42, 70, 71, 99, 100, 101, 1000])
+def test_windows_are_spread_evenly(length):
+    overlap = fit_overlap(length, SIZE, OVERLAP)
+    least = len(list(cut_windows([np.zeros(length)], SIZE, OVERLAP)))
+    cut = list(cut_windows([np.zeros(length)], SIZE, overlap))
+    assert overlap >= OVERLAP and len(cut) == least
+    *inner, last = [known for _, known in cut[1:]]
+    assert set(inner) <= {overlap}
+    assert overlap <= last < overlap + len(cut)
+
+
 def test_no_window_of_nothing():
     assert list(cut_windows([], SIZE, OVERLAP)) == []
 
@@ -56,7 +71,7 @@ def voices_of(length=300, count=3, seed=0):
 def stitch(voices, shuffle, embeddings=None):
     """Cut voices into windows, in which they stand in another order."""
     rng = np.random.default_rng(1)
-    stitcher = Stitcher(OVERLAP)
+    stitcher = Stitcher(len(voices), OVERLAP)
     done = []
     places = np.arange(voices.shape[1], dtype=np.float32)
     for window, known in cut_windows([places], SIZE, OVERLAP):
@@ -75,7 +90,7 @@ def test_stitching_is_the_inverse_of_cutting(length):
 
 
 def assert_same_but_for_the_order(got, voices):
-    order = np.abs(got[:, :SIZE] @ voices[:, :SIZE].T).argmax(axis=1)
+    order = (got[:, :SIZE] @ voices[:, :SIZE].T).argmax(axis=1)
     assert sorted(order) == list(range(len(voices)))
     assert got == pytest.approx(voices[order], abs=1e-5)
 
@@ -113,7 +128,7 @@ def test_embeddings_tell_voices_that_pause_where_windows_meet():
 
 
 def test_shared_samples_are_cross_faded():
-    stitcher = Stitcher(OVERLAP)
+    stitcher = Stitcher(1, OVERLAP)
     first = stitcher.add(np.zeros((1, SIZE), np.float32), 0)
     second = stitcher.add(np.ones((1, SIZE), np.float32), OVERLAP)
     whole = np.concatenate([first, second, stitcher.finish()], axis=1)[0]
@@ -122,29 +137,96 @@ def test_shared_samples_are_cross_faded():
     assert not whole[: SIZE - OVERLAP].any() and (whole[SIZE:] == 1).all()
 
 
+@pytest.mark.parametrize("with_embeddings", [True, False])
+def test_pieces_of_a_voice_are_put_together(with_embeddings):
+    """Three outputs for two voices, of which another is in pieces each time."""
+    voices = voices_of(count=2)
+    stitcher = Stitcher(2, OVERLAP)
+    rng = np.random.default_rng(3)
+    done = []
+    places = np.arange(300, dtype=np.float32)
+    for number, (window, known) in enumerate(
+        cut_windows([places], SIZE, OVERLAP)
+    ):
+        part = voices[:, window.astype(int)]
+        split, whole = (0, 1) if rng.integers(2) else (1, 0)
+        share = rng.uniform(0.3, 0.7)
+        pieces = np.stack(
+            [share * part[split], part[whole], (1 - share) * part[split]]
+        )
+        power = np.square(pieces).sum(axis=1)
+        owners = np.eye(2)[[split, whole, split]]
+        sums = owners * (power / power.sum())[:, None]
+        if number and not with_embeddings:
+            sums = None
+        done.append(stitcher.add(pieces.astype(np.float32), known, sums))
+    done.append(stitcher.finish())
+    assert_same_but_for_the_order(np.concatenate(done, axis=1), voices)
+
+
+def test_all_pieces_may_be_of_one_voice():
+    """As in a window in which only one speaks."""
+    voices = voices_of(2 * SIZE, count=2)
+    voices[1, SIZE - OVERLAP :] = 0
+    stitcher = Stitcher(2, OVERLAP)
+    done = [stitcher.add(voices[:, :SIZE], 0)]
+    rest = voices[0, SIZE - OVERLAP :]
+    pieces = np.stack([0.6 * rest, 0.4 * rest])
+    done += [stitcher.add(pieces, OVERLAP), stitcher.finish()]
+    assert np.concatenate(done, axis=1) == pytest.approx(voices, abs=1e-5)
+
+
+@pytest.mark.parametrize("with_embeddings", [True, False])
+def test_one_who_comes_late_gets_an_output_of_their_own(with_embeddings):
+    """Whose embeddings are not quite unlike those of the one heard so far."""
+    voices = voices_of(300, count=2)
+    voices[1, :130] = 0
+    directions = np.array([[1.0, 0.0], [0.6, 0.8]])
+    stitcher = Stitcher(2, OVERLAP)
+    done = []
+    places = np.arange(300, dtype=np.float32)
+    for window, known in cut_windows([places], SIZE, OVERLAP):
+        pieces = voices[:, window.astype(int)]
+        power = np.square(pieces).sum(axis=1)
+        sums = directions * (power / power.sum())[:, None]
+        if not with_embeddings:
+            sums = None
+        done.append(stitcher.add(pieces, known, sums))
+    done.append(stitcher.finish())
+    assert np.concatenate(done, axis=1) == pytest.approx(voices, abs=1e-5)
+
+
+def test_many_voices_take_no_endless_time():
+    """Not all 8^8 ways are tried."""
+    voices = voices_of(100, count=8)
+    got = stitch(voices, shuffle=True)
+    assert_same_but_for_the_order(got, voices)
+
+
 class Halves:
-    """An unmixer that gives everyone an equal part, in batches."""
+    """An unmixer that gives everyone an equal part."""
 
     def __init__(self):
         self.separator = torch.nn.Linear(1, 1)
-        self.batches = []
+        self.separator.separate_each = lambda mixtures: mixtures
 
-    def __call__(self, mixtures, n_spks, head):
+    def check(self, n_spks, head):
         assert n_spks == 2
-        self.batches.append(len(mixtures))
-        return [Unmixed(torch.stack([m, m]) / 2, None, None) for m in mixtures]
+        return "masks"
+
+    def pieces(self, mixture, separated, n_spks, head):
+        assert separated is mixture and (n_spks, head) == (2, "masks")
+        return torch.stack([mixture, mixture]) / 2
+
+    def embed(self, pieces, separated):
+        return None
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_windows_are_separated_and_put_together(batch):
+def test_windows_are_separated_and_put_together():
     signal = voices_of(200, 1)[0]
-    unmixer = Halves()
-    done = separate_windows(
-        unmixer, blocks_of(signal, 17), 2, SIZE, OVERLAP, batch=batch
-    )
+    done = separate_windows(Halves(), blocks_of(signal, 17), 2, SIZE, OVERLAP)
     got = np.concatenate(list(done), axis=1)
     assert got == pytest.approx(np.stack([signal, signal]) / 2, abs=1e-6)
-    assert max(unmixer.batches) == batch
 
 
 def test_memory_does_not_grow():

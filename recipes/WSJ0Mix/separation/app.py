@@ -95,9 +95,10 @@ def check_address(host, port):
             # As the server does: a port closed a moment ago is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a part of over 63 characters
+        why = getattr(error, "strerror", None) or "Not a name of a host"
         raise UserError(
-            f"Cannot listen on {host}, port {port}: {error.strerror}. "
+            f"Cannot listen on {host}, port {port}: {why}. "
             "Choose another --port or --host."
         ) from error
 

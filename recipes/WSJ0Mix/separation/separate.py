@@ -4,37 +4,28 @@
     python separate.py meeting.wav --model results/mini/1234/model --output out
 
 writes meeting_s1.wav, meeting_s2.wav and so on, at the rate, level and length
-of the recording: the voices sum to it. Recordings may be files of any rate,
-channels and length, folders of such files, or - for standard input; --output -
-writes the voices as channels of one file to standard output.
+of the recording. They sum to the mean of its channels, less what is too high
+for the model's sampling rate. Recordings may be files of any rate, channels and
+length, folders of such files, or - for standard input; --output - writes the
+voices as channels of one file to standard output.
 """
 
 import argparse
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 import time
-import typing
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.errors import UserError, writing_error
+from dpcl_dprnn.jobs import Job, find_jobs, in_batches, plain_error, reason
 
-SUFFIXES = frozenset(
-    ".aif .aiff .au .flac .mp3 .oga .ogg .opus .rf64 .w64 .wav".split()
-)
-
-
-class Job(typing.NamedTuple):
-    """A recording, and where its voices go."""
-
-    path: pathlib.Path  # what to read
-    shown: str  # what the user calls it
-    folder: pathlib.Path | None  # where to write; None: standard output
-    name: str  # what files are named by
+HIGHEST = 384_000  # Hz
+# Of one recording, past which the others are separated. Memory that a GPU
+# lacks is a RuntimeError.
+FAILURES = (UserError, OSError, RuntimeError, MemoryError)
 
 
 def make_parser():
@@ -114,58 +105,6 @@ def number_or(word):
     return parse
 
 
-def find_jobs(inputs, output, scratch):
-    """The recordings that the command line names, in order.
-
-    Arguments
-    ---------
-    inputs : list of str
-        Files, folders and -.
-    output : str
-        A folder or -.
-    scratch : Path
-        A folder for standard input.
-
-    Yields
-    ------
-    Job or (str, UserError)
-        The error for what is not there.
-    """
-    target = None if output == "-" else pathlib.Path(output)
-    for each in inputs:
-        path = pathlib.Path(each)
-        if each == "-":
-            path = scratch / "stdin"
-            with open(path, "wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-            yield Job(path, "standard input", target, "stdin")
-        elif path.is_dir():
-            yield from _in_folder(path, target)
-        elif path.exists():
-            yield Job(path, each, target, path.stem)
-        else:
-            yield each, UserError(f"{each} does not exist.")
-
-
-def _in_folder(folder, target):
-    """The recordings at any depth of a folder, but not of the output."""
-    from dpcl_dprnn.folders import walk
-
-    inside = target is not None and target.resolve()
-    found = False
-    for name in sorted(walk(folder)):
-        path = pathlib.Path(name)
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        if inside and inside in path.resolve().parents:
-            continue
-        found = True
-        below = path.relative_to(folder).parent
-        yield Job(path, name, target and target / below, path.stem)
-    if not found:
-        yield str(folder), UserError(f"{folder} has no sound files.")
-
-
 class Run:
     """One call of the command: what it separates, and how that goes.
 
@@ -186,12 +125,14 @@ class Run:
         """Separate all jobs; carry on past those that fail."""
         import tqdm
 
+        from dpcl_dprnn.inference import WINDOW
+
         on_cpu = str(self.separator.device) == "cpu"
         size = self.args.batch or (1 if on_cpu else 8)
         with tqdm.tqdm(unit="s", desc="separating", unit_scale=True) as bar:
             self.bar = bar
             ready = filter(None, map(self._open, jobs))
-            while group := list(itertools.islice(ready, size)):
+            for group in in_batches(ready, size, longest=WINDOW):
                 self._separate(group)
 
     def _open(self, job):
@@ -207,9 +148,9 @@ class Run:
             # A little more, as the parts of a sum may exceed it in rounding.
             self.bar.total = (self.bar.total or 0) + seconds + 1e-6
             return job, recording
-        except UserError as error:
+        except (UserError, OSError) as error:
             shown = job.shown if isinstance(job, Job) else job[0]
-            self._fail(shown, error)
+            self._fail(shown, plain_error(shown, error))
             return None
 
     def _check_output(self, job):
@@ -239,23 +180,36 @@ class Run:
 
     def _separate(self, group):
         started = time.perf_counter()
-        streams = self.separator.streams(
-            [recording for _, recording in group],
-            self.args.n_spks,
-            self.args.head,
-            self.args.sample_rate,
-        )
+        streams = self._streams(group)
+        if streams is None:  # perhaps too large together
+            for each in group:
+                self._separate([each])
+            return
         share = (time.perf_counter() - started) / len(group)
         for (job, recording), stream in zip(group, streams, strict=True):
             try:
-                if isinstance(stream, UserError):
+                if isinstance(stream, Exception):
                     raise stream
                 started = time.perf_counter()
                 outputs = self._write(job, recording, stream)
                 spent = share + time.perf_counter() - started
                 self._report(job, recording, stream, outputs, spent)
-            except UserError as error:
-                self._fail(job.shown, error)
+            except BrokenPipeError:
+                raise
+            except FAILURES as error:
+                self._fail(job.shown, plain_error(job.shown, error))
+
+    def _streams(self, group):
+        """The voices of each, or an error; None if a whole batch fails."""
+        try:
+            return self.separator.streams(
+                [recording for _, recording in group],
+                self.args.n_spks,
+                self.args.head,
+                self.args.sample_rate,
+            )
+        except FAILURES as error:
+            return [error] if len(group) == 1 else None
 
     def _write(self, job, recording, stream):
         from dpcl_dprnn import voice_files
@@ -276,7 +230,13 @@ class Run:
             stream, frames, job.folder, job.name, self.args.format
         )
         for path in set(before) - set(outputs):  # there were more voices
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"Cannot remove {path}, which is of an earlier run: "
+                    f"{reason(error)}. Remove it."
+                ) from error
         return [str(path) for path in outputs]
 
     def _watched(self, blocks, rate):
@@ -286,6 +246,11 @@ class Run:
 
     def _report(self, job, recording, stream, outputs, spent):
         if not self.args.json:
+            if not stream.count:
+                self.bar.write(
+                    f"{job.shown}: nobody speaks: nothing was written.",
+                    file=sys.stderr,
+                )
             return
         seconds = recording.frames / recording.rate
         self._print_json(
@@ -300,13 +265,18 @@ class Run:
         )
 
     def _fail(self, shown, error):
-        self.failed.append((shown, error))
+        self.failed.append((shown, str(error)))
         if self.args.json:
             self._print_json(input=shown, error=str(error))
 
     def _print_json(self, **facts):
-        self.bar.write(json.dumps(facts), file=self.lines)
-        self.lines.flush()
+        try:
+            self.bar.write(json.dumps(facts), file=self.lines)
+            self.lines.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise writing_error("the lines of JSON", error) from error
 
 
 def main(argv=None):
@@ -324,6 +294,17 @@ def main(argv=None):
         Ctrl-C.
     """
     args = make_parser().parse_args(argv)
+    status = _guarded(args)
+    try:
+        if sys.stdout is not None:  # closed
+            sys.stdout.flush()
+    except OSError:  # Python would try again at its end, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or 1
+    return status
+
+
+def _guarded(args):
     try:
         return run(args)
     except UserError as error:
@@ -333,7 +314,6 @@ def main(argv=None):
         print("separate.py: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # who read standard output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
@@ -354,8 +334,7 @@ def run(args):
     separating = Run(args, separator)
     with exit_on_sigterm(), tempfile.TemporaryDirectory() as scratch:
         separating(find_jobs(args.inputs, args.output, pathlib.Path(scratch)))
-    for shown, error in separating.failed:
-        why = str(error)
+    for shown, why in separating.failed:
         line = why if shown in why else f"{shown}: {why}"
         print(f"separate.py: error: {line}", file=sys.stderr)
     return 1 if separating.failed else 0
@@ -367,6 +346,10 @@ def check_numbers(args):
         value = getattr(args, key)
         if value is not None and value < 1:
             raise UserError(f"--{key} is {value}; a number above 0 is needed.")
+    if args.sample_rate and args.sample_rate > HIGHEST:
+        raise UserError(
+            f"--sample_rate is {args.sample_rate}; {HIGHEST} Hz is the limit."
+        )
 
 
 if __name__ == "__main__":

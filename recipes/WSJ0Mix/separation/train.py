@@ -25,6 +25,7 @@ from speechbrain.utils.distributed import if_main_process
 
 from dpcl_dprnn.calibration import calibrated
 from dpcl_dprnn.configuration import (
+    check_evaluation,
     check_run_options,
     load_hparams,
     parse_command_line,
@@ -249,6 +250,8 @@ def main(argv):
     hparams_text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
     with exit_on_sigterm():
         datasets = make_datasets(hparams)
+    check_evaluation(hparams)
+    groups = speaker_groups(hparams["speaker_info"] or hparams["speech_folder"])
     if not run_opts.test_only:
         check_batch(datasets["train"], hparams["batch_size"])
     if hparams["pretrained"]:
@@ -273,7 +276,10 @@ def main(argv):
             **hparams["train_dataloader_opts"],
         },
     )
-    test(brain, valid_set, test_set, hparams_text, overrides)
+    brain.evaluation = make_evaluation(brain, groups)
+    test(brain, valid_set, test_set)
+    if if_main_process():
+        write_all(brain, test_set.dataset.dataset, hparams_text, overrides)
 
 
 def make_datasets(hparams):
@@ -339,17 +345,11 @@ def make_output_folder(hparams, hparams_file, overrides):
         ) from error
 
 
-def test(brain, valid_set, test_set, hparams_text, overrides):
-    """Score the best checkpoint on the test set, and write all results."""
+def make_evaluation(brain, groups):
+    """Collects the scores of all heads."""
     hparams = brain.hparams
-    if brain.checkpointer.find_checkpoint(min_key="loss") is None:
-        raise UserError(
-            f"No checkpoint in {hparams.save_folder}: there is nothing to "
-            "test. Train first, or set --output_folder to a trained one."
-        )
-    brain.checkpointer.recover_if_possible(min_key="loss")
     unmixer = Unmixer(
-        brain.separator.eval(),
+        brain.separator,
         hparams.num_spks,
         mixture_consistency=hparams.mixture_consistency,
     )
@@ -357,28 +357,48 @@ def test(brain, valid_set, test_set, hparams_text, overrides):
         unmixer = dataclasses.replace(
             unmixer, kmeans=hparams.kmeans, threshold_db=hparams.threshold_db
         )
-    unmixer = calibrated(unmixer, valid_set.dataset.dataset)
-    utterances = test_set.dataset.dataset
-    brain.evaluation = Evaluation(
+    return Evaluation(
         unmixer,
         hparams.output_folder,
         hparams.sample_rate,
         hparams.perceptual_scores,
-        audio_ids=[
-            utterances[index]["id"]
-            for index in range(min(hparams.num_audio, len(utterances)))
-        ],
-        groups=speaker_groups(hparams.speaker_info or hparams.speech_folder),
+        groups=groups,
     )
+
+
+def test(brain, valid_set, test_set):
+    """Score the best checkpoint on the test set."""
+    hparams, evaluation = brain.hparams, brain.evaluation
+    if brain.checkpointer.find_checkpoint(min_key="loss") is None:
+        raise UserError(
+            f"No checkpoint in {hparams.save_folder}: there is nothing to "
+            "test. Train first, or set --output_folder to a trained one."
+        )
+    brain.checkpointer.recover_if_possible(min_key="loss")
+    brain.separator.eval()
+    # By one process for all: the last digits may differ between devices.
+    fitted = on_main(
+        calibrated,
+        unmixer=evaluation.unmixer,
+        dataset=valid_set.dataset.dataset,
+    )
+    evaluation.unmixer = dataclasses.replace(evaluation.unmixer, **fitted)
+    utterances = test_set.dataset.dataset
+    heard = range(min(hparams.num_audio, len(utterances)))
+    evaluation.audio_ids = {utterances[index]["id"] for index in heard}
     brain.evaluate(test_set, min_key="loss")
-    brain.evaluation.collect()
+    evaluation.collect()
     hparams.train_logger.log_stats(  # every process has to call it
         {"epoch loaded": hparams.epoch_counter.current},
         test_stats=brain.test_stats,
     )
-    if not if_main_process():
-        return
-    summary = brain.evaluation.write(
+
+
+def write_all(brain, utterances, hparams_text, overrides):
+    """Write the scores, the model folder and the report, and say where."""
+    hparams, evaluation = brain.hparams, brain.evaluation
+    folder = pathlib.Path(hparams.output_folder)
+    summary = evaluation.write(
         experiment=hparams.experiment_name,
         seed=hparams.seed,
         num_spks=hparams.num_spks,
@@ -390,16 +410,16 @@ def test(brain, valid_set, test_set, hparams_text, overrides):
         parameters=sum(p.numel() for p in brain.separator.parameters()),
         losses=brain.test_stats,
     )
-    write_examples(brain.evaluation, utterances)
-    folder = pathlib.Path(hparams.output_folder)
-    export_model(folder / "model", hparams_text, overrides, unmixer, summary)
-    report = write_report(folder)
     print(f"\n{describe(summary)}")
     print(f"Results:  {folder}")
-    print(f"Report:   {report}")
+    export_model(
+        folder / "model", hparams_text, overrides, evaluation.unmixer, summary
+    )
     print(f"Model:    {folder / 'model'}")
     if hparams.num_audio:
         print(f"Listen:   {folder / 'separated'}")
+    write_examples(evaluation, utterances)
+    print(f"Report:   {write_report(folder)}")
 
 
 def as_list(value):

@@ -1,7 +1,6 @@
 """What training leaves open, fitted on examples afterwards."""
 
-import dataclasses
-
+import numpy as np
 import torch
 
 from .counting import calibrate
@@ -23,24 +22,31 @@ def calibrated(unmixer, dataset, limit=64):
     ---------
     unmixer : Unmixer
     dataset : Dataset
-        Items with `sources` [T, C].
+        Items with `mixture` [T] and `sources` [T, C].
     limit : int
         Items to listen to.
 
     Returns
     -------
-    Unmixer
+    dict
+        `output_gains` and `speaker_counting` of an `Unmixer`, empty where
+        there is no such head or not enough to learn from.
     """
     device = next(unmixer.separator.parameters()).device
     has_masks, has_embeddings = (
         name in unmixer.separator.heads for name in ("masks", "kmeans")
     )
     products, scores, counts = [], [], []
-    for index in range(min(limit, len(dataset))):
-        sources = dataset[index]["sources"].T.to(device)
+    # Spread over the set, which may be sorted by speakers or their number.
+    chosen = np.linspace(0, len(dataset) - 1, min(limit, len(dataset)))
+    for index in chosen.astype(int).tolist():
+        item = dataset[index]
+        sources = item["sources"].T.to(device)
         sources = sources[audible_sources(sources[None])[0]]
         for count in range(1, len(sources) + 1):
             mixture = sources[:count].sum(dim=0)
+            if count == len(sources):  # with its noise
+                mixture = item["mixture"].to(device)
             (separated,) = unmixer.separator.separate_each([mixture])
             if has_masks:
                 products.append(_products(mixture, separated.estimates[0]))
@@ -48,14 +54,12 @@ def calibrated(unmixer, dataset, limit=64):
                 score = unmixer.speaker_score(mixture, separated.embeddings)
                 scores.append(score)
                 counts.append(count)
-    gains = ()
+    gains = []
     if products:
         gram, product = (sum(each) for each in zip(*products, strict=True))
         gains = fit_gains(gram, product).tolist()
     boundaries = calibrate(scores, counts, unmixer.num_spks)
-    return dataclasses.replace(
-        unmixer, output_gains=gains, speaker_counting=boundaries
-    )
+    return {"output_gains": gains, "speaker_counting": boundaries}
 
 
 def _products(mixture, estimates):

@@ -3,6 +3,7 @@ the user can act on.
 """
 
 import difflib
+import importlib.util
 import logging
 import re
 
@@ -221,3 +222,32 @@ def check_run_options(brain):
                 f"optimizer_step_limit is {brain.optimizer_step_limit!r}; a "
                 "whole number is needed."
             ) from error
+
+
+def check_evaluation(hparams):
+    """Refuse what would end, or spoil, the evaluation after training.
+
+    Arguments
+    ---------
+    hparams : dict
+
+    Raises
+    ------
+    UserError
+        When voices are to sum to mixtures with noise, or the packages that
+        the report needs are not installed.
+    """
+    noisy = hparams["mixture_type"] == "both" or (
+        hparams["speech_folder"] and hparams["dynamic_mixing"]["noise_folder"]
+    )
+    if noisy and hparams["mixture_consistency"]:
+        raise UserError(
+            "The mixtures have noise, which mixture_consistency would put into "
+            "the voices. Set --mixture_consistency=False."
+        )
+    for name in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"The report needs {name}, which is not installed. Run pip "
+                "install -r extra_requirements.txt."
+            )

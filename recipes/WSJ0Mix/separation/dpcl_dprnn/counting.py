@@ -5,6 +5,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 LEAST = 8  # examples on either side that a boundary is fitted to
+RELIABLE = 0.85  # of the examples have to be told right
 
 
 def effective_speakers(embeddings, weights):
@@ -62,7 +63,8 @@ def calibrate(scores, counts, most):
     list of [float, float]
         For each n the score of the boundary between n and n + 1, and the
         slope of the log-odds over the logarithm of the score. Empty where
-        some number has fewer than 8 examples.
+        some number has fewer than 8 examples, or less than 85 % of them (the
+        mean over the numbers) are then told right: guesses help nobody.
     """
     scores, counts = np.log(np.maximum(scores, 1e-3)), np.asarray(counts)
     boundaries = []
@@ -79,11 +81,11 @@ def calibrate(scores, counts, most):
             return []
         middle = -float(model.intercept_[0]) / slope
         boundaries.append([float(np.exp(middle)), slope])
-    if any(
-        a[0] >= b[0] for a, b in zip(boundaries, boundaries[1:], strict=False)
-    ):
-        return []
-    return boundaries
+    found = np.array([count_speakers(s, boundaries)[0] for s in np.exp(scores)])
+    right = [
+        (found[counts == n] == n).mean() for n in range(1, len(boundaries) + 2)
+    ]
+    return boundaries if np.mean(right) >= RELIABLE else []
 
 
 def count_speakers(score, boundaries):

@@ -11,7 +11,7 @@ import numpy as np
 from .audio import write_text, write_wav
 from .encoders import STFTDecoder, STFTEncoder
 from .losses import audible_sources
-from .metrics import assign, score_utterance
+from .metrics import assign, score_utterance, si_snr_of
 from .speaker_groups import groups_of
 from .targets import dominant_source
 from .training import gather
@@ -23,6 +23,7 @@ RESULT_FILES = {
 
 
 TEST_SET = "test_set.csv"
+SPEAKERS = "test_speakers.csv"
 
 
 class Evaluation:
@@ -65,6 +66,7 @@ class Evaluation:
         self.groups = groups or {}
         self.scores = {}  # head -> utterance -> scores
         self.facts = {}  # utterance -> what is known of it
+        self.speakers = {}  # utterance -> what is known of each speaker
 
     def add(self, snt_id, mixture, sources, separated):
         """Score one utterance.
@@ -86,14 +88,20 @@ class Evaluation:
         counted = ("", "")
         if self.unmixer.speaker_counting:
             counted = self.unmixer.count(mixture, separated.embeddings)
-        ideal = ideal_voices(sources, self.sample_rate).cpu().numpy()
+        ideal = ideal_voices(mixture, sources, self.sample_rate).cpu().numpy()
         mixture, sources = mixture.cpu().numpy(), sources.cpu().numpy()
         for head, estimates in voices.items():
             scores = self._score(mixture, estimates, sources)
             self.scores.setdefault(head, {})[snt_id] = scores
             if snt_id in self.audio_ids:
                 self._write_voices(head, snt_id, mixture, estimates)
-        best = self._score(mixture, ideal, sources)
+        if len(sources) > 1:
+            self.speakers[snt_id] = self._each_speaker(
+                snt_id, mixture, sources, voices
+            )
+        best = without_lone(
+            score_utterance(mixture, ideal, sources)[0], sources
+        )
         self.facts[snt_id] = {
             "seconds": len(mixture) / self.sample_rate,
             "num_spks": len(sources),
@@ -102,10 +110,30 @@ class Evaluation:
             "si-snr": best["si-snr"] - best["si-snr_i"],
             "ideal_sdr_i": best["sdr_i"],
             "ideal_si-snr_i": best["si-snr_i"],
-            "genders": groups_of(snt_id, self.groups),
+            "genders": "-".join(sorted(groups_of(snt_id, self.groups))),
             "counted": counted[0],
             "confidence": counted[1],
         }
+
+    def _each_speaker(self, snt_id, mixture, sources, voices):
+        """What is known of each speaker of an utterance."""
+        groups = groups_of(snt_id, self.groups)
+        if len(groups) != len(sources):
+            groups = [""] * len(sources)
+        inputs = si_snr_of(np.broadcast_to(mixture, sources.shape), sources)
+        gains = {
+            f"{head}_si-snr_i": si_snr_of(estimates, sources) - inputs
+            for head, estimates in voices.items()
+        }
+        return [
+            {
+                "speaker": number + 1,
+                "group": group,
+                "si-snr": float(inputs[number]),
+                **{name: float(each[number]) for name, each in gains.items()},
+            }
+            for number, group in enumerate(groups)
+        ]
 
     def voices(self, mixture, sources, separated):
         """The voices of each head, in the order of the sources [C, T]."""
@@ -120,9 +148,7 @@ class Evaluation:
     def _score(self, mixture, estimates, sources):
         rate = self.sample_rate if self.perceptual else None
         scores, _ = score_utterance(mixture, estimates, sources, rate)
-        if len(sources) < 2:  # nothing to separate: it would be a copy's score
-            scores = dict.fromkeys(scores, float("nan"))
-        return scores
+        return without_lone(scores, sources)
 
     def _write_voices(self, head, snt_id, mixture, estimates):
         """Write voices at the mixture's level; all softer if one would clip."""
@@ -139,12 +165,15 @@ class Evaluation:
         Every process has to call this. Processes may hold the same
         utterance; it counts once.
         """
-        merged, facts = {}, {}
-        for scores, known in gather((self.scores, self.facts)):
+        merged, facts, speakers = {}, {}, {}
+        held = (self.scores, self.facts, self.speakers)
+        for scores, known, each in gather(held):
             facts.update(known)
+            speakers.update(each)
             for head, utterances in scores.items():
                 merged.setdefault(head, {}).update(utterances)
         self.facts = dict(sorted(facts.items()))
+        self.speakers = dict(sorted(speakers.items()))
         self.scores = {
             head: dict(sorted(merged[head].items()))
             for head in RESULT_FILES
@@ -165,9 +194,11 @@ class Evaluation:
             What summary.json holds.
         """
         for head, utterances in self.scores.items():
-            text = _as_csv(utterances, averages=True)
+            text = _as_csv(utterances.items(), averages=True)
             write_text(self.folder / RESULT_FILES[head], text)
-        write_text(self.folder / TEST_SET, _as_csv(self.facts))
+        write_text(self.folder / TEST_SET, _as_csv(self.facts.items()))
+        each = [(n, row) for n, rows in self.speakers.items() for row in rows]
+        write_text(self.folder / SPEAKERS, _as_csv(each))
         summary = dict(_finite(about), heads=self.summary())
         counted = [
             row["counted"] == row["num_spks"]
@@ -209,6 +240,11 @@ def describe(summary):
     return "\n".join(lines)
 
 
+def without_lone(scores, sources):
+    """The scores, or NaN of a single speaker: nothing was separated."""
+    return scores if len(sources) > 1 else dict.fromkeys(scores, float("nan"))
+
+
 def audible(sources):
     """Those of sources [C, T] that are not silent; the first if all are."""
     heard = audible_sources(sources[None])[0]
@@ -226,13 +262,14 @@ def level_difference(sources):
     return float(10 * np.log10(power.max() / power.min()))
 
 
-def ideal_voices(sources, sample_rate):
-    """What the ideal binary mask gives, the ceiling of k-means masks.
+def ideal_voices(mixture, sources, sample_rate):
+    """What the ideal binary mask gives, the ceiling of binary masks.
 
     On an STFT with windows of 32 ms and a hop of 8 ms.
 
     Arguments
     ---------
+    mixture : torch.Tensor, [T]
     sources : torch.Tensor, [C, T]
     sample_rate : int
 
@@ -244,21 +281,21 @@ def ideal_voices(sources, sample_rate):
     encoder = STFTEncoder(n_fft, hop).to(sources.device)
     decoder = STFTDecoder(n_fft, hop).to(sources.device)
     masks = dominant_source(encoder(sources)[None])[0].permute(2, 1, 0)
-    mixture = encoder(sources.sum(dim=0, keepdim=True))  # [1, F, L]
-    return decoder(masks * mixture, sources.shape[-1])
+    return decoder(masks * encoder(mixture[None]), len(mixture))
 
 
-def _as_csv(utterances, averages=False):
-    """A row for each utterance and, if wanted, one with the averages."""
-    names = list(next(iter(utterances.values())))
+def _as_csv(rows, averages=False):
+    """A line for each utterance and, if wanted, one with the averages."""
+    rows = list(rows)
+    names = list(rows[0][1]) if rows else []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["snt_id", *names])
-    for snt_id, row in utterances.items():
+    for snt_id, row in rows:
         writer.writerow([snt_id, *(_cell(row[name]) for name in names)])
     if averages:
         means = [
-            _statistics([row[name] for row in utterances.values()])["mean"]
+            _statistics([row[name] for _, row in rows])["mean"]
             for name in names
         ]
         cells = ["nan" if mean is None else _cell(mean) for mean in means]

@@ -19,13 +19,14 @@ from .recordings import (
     resampled,
 )
 from .unmixing import Unmixer
-from .windows import separate_windows
+from .windows import fit_overlap, separate_windows
 
-WHOLE = 30.0  # seconds; what is longer is separated in windows
-WINDOW = 20.0  # seconds
-OVERLAP = 2.0  # seconds that a window shares with the next
-LISTEN = 12  # windows of a long recording to count its speakers in
-ENOUGH = 0.25  # of these windows have to have so many speakers
+WINDOW = 30.0  # seconds; what is longer is separated in such windows
+OVERLAP = 2.0  # seconds that a window shares with the next, at least
+HIGHEST = 384_000  # Hz
+EAR = 3.0  # seconds of a piece to count the speakers of a long recording in
+LISTEN = 24  # such pieces, spread over it
+ENOUGH = 0.1  # of those with speech have to have so many speakers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,10 +291,15 @@ class SpeechSeparator(Pretrained):
             The error where a recording cannot be read.
         """
         self.unmixer.check(n_spks, head)
+        if sample_rate is not None and not 1 <= sample_rate <= HIGHEST:
+            raise UserError(
+                f"The voices' sampling rate is {sample_rate}; it may be from 1 "
+                f"to {HIGHEST} Hz."
+            )
         streams, short = [None] * len(recordings), {}
         for index, recording in enumerate(recordings):
             try:
-                if recording.frames <= WHOLE * recording.rate:
+                if recording.frames <= WINDOW * recording.rate:
                     short[index] = self._read(recording)
                 else:
                     streams[index] = self._long(recording, n_spks, head)
@@ -324,12 +330,14 @@ class SpeechSeparator(Pretrained):
         total = count_frames(recording.frames, *rates)
         if not count:
             return iter([np.zeros((0, total), np.float32)])
+        size = min(round(WINDOW * self.sample_rate), total - 1)
+        overlap = round(OVERLAP * self.sample_rate)
         return separate_windows(
             self.unmixer,
             resampled(recording.blocks(), *rates, total),
             count,
-            size=round(WINDOW * self.sample_rate),
-            overlap=round(OVERLAP * self.sample_rate),
+            size=size,
+            overlap=fit_overlap(total, size, overlap),
             head=head,
         )
 
@@ -349,8 +357,9 @@ class SpeechSeparator(Pretrained):
     def count_in(self, recording):
         """How many speakers a long recording has.
 
-        Counted in windows spread over it: the largest number that a quarter
-        of those with speech have.
+        Counted in short pieces spread over it, as people who pause do not
+        always talk at once: the largest number that a tenth of the pieces
+        with speech have.
 
         Arguments
         ---------
@@ -360,13 +369,12 @@ class SpeechSeparator(Pretrained):
         -------
         count : int
         confidence : float
-            The mean one of these windows.
+            The mean one of these pieces.
         """
-        length = round(WINDOW * recording.rate)
-        last = recording.frames - length
-        number = min(LISTEN, 1 + last // length)
+        length = round(EAR * recording.rate)
+        starts = np.linspace(0, recording.frames - length, LISTEN).astype(int)
         found = []
-        for start in np.linspace(0, last, number).astype(int):
+        for start in starts:
             mixture = self._read(recording, int(start), length)
             (separated,) = self.unmixer.separator.separate_each([mixture])
             count, confidence = self.unmixer.count(

@@ -6,12 +6,13 @@ import typing
 
 import numpy as np
 
-from .audio import atomic_path, resample, write_wav
+from .audio import atomic_path, audio_info, write_wav
 from .errors import UserError
-from .recordings import FileRecording
+from .recordings import FileRecording, count_frames, resampled
 from .report_spectra import shared_scale, stft, track_figure
 
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
+HIGHEST = 384_000  # Hz
 UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
 WIDTH = 7.0  # inches
 
@@ -88,39 +89,50 @@ def read_mixture(path, max_seconds):
     Raises
     ------
     UserError
-        When it is too long, going by its header, or is not sound; with the
+        When it is too large, going by its header, or is not sound; with the
         name of the file, for the user does not know our folders.
     """
     name = pathlib.Path(path).name
     try:
         recording = FileRecording(path)
-        check_length(name, recording.frames, recording.rate, max_seconds)
+        check_size(name, audio_info(path), max_seconds)
         return np.concatenate(list(recording.blocks())), recording.rate
     except UserError as error:
         raise UserError(str(error).replace(str(path), name)) from error
 
 
-def check_length(name, frames, rate, max_seconds):
-    """Raise `UserError` if a file is too long, or does not say how long.
+def check_size(name, info, max_seconds):
+    """Raise `UserError` if a file is too large, or does not say how large.
 
     Arguments
     ---------
     name : str
         Of the file.
-    frames : int
-        As libsndfile says.
-    rate : int
-        Samples per second.
+    info : audio.AudioInfo
     max_seconds : float
+        All channels together may have as many samples as one channel of this
+        length at 384 kHz.
     """
+    frames, rate = info.frames, info.rate
     if frames >= UNKNOWN:
         raise UserError(
             f"{name} does not say how long it is: convert it to WAV."
+        )
+    if rate > HIGHEST:
+        raise UserError(
+            f"{name} has {rate} samples per second, and {HIGHEST} is the "
+            "limit: convert it to a lower rate."
         )
     if frames > max_seconds * rate:
         raise UserError(
             f"{name} lasts {frames / rate:.1f} s, and {max_seconds:g} s is "
             "the limit: cut it, or start app.py with a higher --max_seconds."
+        )
+    if frames * info.channels > max_seconds * HIGHEST:
+        raise UserError(
+            f"{name} has {frames * info.channels} samples in {info.channels} "
+            f"channels, and {max_seconds * HIGHEST:.0f} is the limit: convert "
+            "it to mono."
         )
 
 
@@ -197,12 +209,19 @@ def spectrograms(signals, rate, highest):
     list of matplotlib.figure.Figure
     """
     drawn = min(rate, highest)
-    spectra = [stft(resample(x, rate, drawn), drawn) for x in signals]
+    spectra = [stft(_resampled(x, rate, drawn), drawn) for x in signals]
     scale = shared_scale(spectra)
     figures = [track_figure(spectrum, scale, drawn) for spectrum in spectra]
     for figure in figures:
         figure.set_figwidth(WIDTH)
     return figures
+
+
+def _resampled(signal, rate, wanted):
+    """A signal [T] at another rate."""
+    frames = count_frames(len(signal), rate, wanted)
+    block = np.asarray(signal, dtype=np.float32)
+    return np.concatenate([*resampled([block], rate, wanted, frames)])
 
 
 def write_track(path, signal, figure, rate):

@@ -50,8 +50,8 @@ def score_utterance(mixture, estimates, sources, rate=None):
     estimates = estimates[permutation][audible]
     sources = sources[audible]
     mixtures = np.broadcast_to(mixture, sources.shape)
-    si_snr = _diagonal_si_snr(estimates, sources)
-    baseline_si_snr = _diagonal_si_snr(mixtures, sources)
+    si_snr = si_snr_of(estimates, sources)
+    baseline_si_snr = si_snr_of(mixtures, sources)
     estimate_sdr = sdr(estimates, sources)
     baseline_sdr = sdr(mixtures, sources)
     scores = {
@@ -97,8 +97,18 @@ def _si_snr_matrix(estimates, sources):
     return pairwise_si_snr(*as_batch)[0].double().numpy()
 
 
-def _diagonal_si_snr(estimates, sources):
-    """SI-SNR of estimate i against source i, [C]."""
+def si_snr_of(estimates, sources):
+    """SI-SNR of estimate i against source i.
+
+    Arguments
+    ---------
+    estimates : numpy.ndarray, [C, T]
+    sources : numpy.ndarray, [C, T]
+
+    Returns
+    -------
+    numpy.ndarray, [C]
+    """
     if not len(sources):
         return np.zeros(0)
     return np.diagonal(_si_snr_matrix(estimates, sources))

@@ -259,6 +259,8 @@ def load_weights(separator, path, what):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         separator.load_state_dict(state)
+        if not all(value.isfinite().all() for value in state.values()):
+            raise ValueError("it has weights that are NaN or infinite")
     except FileNotFoundError as error:
         raise UserError(f"{what}: {path} is missing.") from error
     except Exception as error:

@@ -2,7 +2,9 @@
 
 import pathlib
 import re
+import tempfile
 
+import numpy as np
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.fetching import fetch
@@ -10,8 +12,16 @@ from yaml import YAMLError as PyYAMLError
 
 from .errors import UserError, first_line
 from .safety import load_known
+from .separation import Separator
 
 REQUIRED = ("modules", "num_spks", "sample_rate")
+OPTIONAL = (
+    "threshold_db",
+    "kmeans",
+    "mixture_consistency",
+    "output_gains",
+    "speaker_counting",
+)
 
 
 def find_file(source, name, savedir):
@@ -48,6 +58,10 @@ def find_file(source, name, savedir):
             "OUTPUT_FOLDER/model."
         )
     try:
+        if savedir is None and "://" in str(source):
+            savedir = tempfile.mkdtemp(prefix="dpcl_dprnn-")
+        if savedir is None and "://" in str(source):  # SpeechBrain needs one
+            savedir = tempfile.mkdtemp(prefix="dpcl_dprnn-")
         return fetch(name, source=source, savedir=savedir)
     except Exception as error:  # of the network, of many kinds
         raise UserError(
@@ -83,21 +97,50 @@ def load_hparams(path, overrides, safe):
         else:
             hparams = load_hyperpyyaml(text, overrides)
         missing = [key for key in REQUIRED if key not in hparams]
-        if missing or "separator" not in hparams["modules"]:
-            key = missing[0] if missing else "modules: separator"
+        if not missing and not _has_separator(hparams["modules"]):
+            missing = ["modules: separator"]
+        if missing:
             raise UserError(
-                f"{path} has no {key}: it is no model of this kind."
+                f"{path} has no {missing[0]}: it is no model of this kind."
             )
-        return hparams
+        _check_values(hparams, path)
+        # Not SpeechBrain's run options, which decide how the program runs.
+        keys = (*REQUIRED, *OPTIONAL)
+        return {key: hparams[key] for key in keys if key in hparams}
     except (YAMLError, PyYAMLError) as error:
         line = " ".join(str(error).split())
         raise UserError(f"{path} is damaged: {line}. Copy it again.") from error
-    except (
-        AttributeError,
-        ImportError,
-        KeyError,
-        OSError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise UserError(f"{path}: {first_line(error)}.") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever the file may hold
+        raise UserError(
+            f"{path} is damaged, or not of this version: {first_line(error)}."
+        ) from error
+
+
+def _has_separator(modules):
+    return isinstance(modules, dict) and isinstance(
+        modules.get("separator"), Separator
+    )
+
+
+def _check_values(hparams, path):
+    """Refuse values whose failure, later on, would not name them."""
+    count = hparams["num_spks"]
+    gains = hparams.get("output_gains") or []
+    boundaries = hparams.get("speaker_counting") or []
+    fits = {
+        "num_spks": isinstance(count, int) and count > 0,
+        "sample_rate": isinstance(hparams["sample_rate"], int)
+        and hparams["sample_rate"] > 0,
+        "output_gains": np.shape(gains) in ((0,), (count,)),
+        "speaker_counting": np.shape(boundaries) in ((0,), (count - 1, 2)),
+        "kmeans": isinstance(hparams.get("kmeans", {}), dict),
+    }
+    np.isfinite(gains), np.isfinite(boundaries)  # fail if they are no numbers
+    for key, fit in fits.items():
+        if not fit:
+            raise UserError(
+                f"{path}: {key} is {hparams[key]!r}, which does not fit this "
+                "model. Export it again."
+            )

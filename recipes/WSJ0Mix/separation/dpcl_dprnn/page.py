@@ -6,9 +6,10 @@ Gradio is an extra, so it is imported where it is needed.
 import contextlib
 import html
 import os
+import re
 import tempfile
 
-from .errors import UserError
+from .errors import UserError, first_line
 from .listening import separate
 
 HEADS = {"masks": "masks", "kmeans": "k-means"}
@@ -21,6 +22,7 @@ INTRODUCTION = (
 )
 CHECK_EVERY, KEEP = 600, 3600  # s, for files of the page
 READ = 30  # s that a message is shown
+OLDEST = (6, 31)  # Gradio that has the options of `launch`
 
 # Gradio fetches fonts unless it is told the names of those of the system.
 FONTS = ("system-ui", "sans-serif")
@@ -29,15 +31,23 @@ MONOSPACED = ("ui-monospace", "monospace")
 
 def import_gradio():
     """Gradio, told to call nobody; `UserError` without what it takes."""
+    needed = ".".join(map(str, OLDEST))
+    remedy = f"pip install 'gradio>={needed}' matplotlib"
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"The page needs Gradio and Matplotlib ({error}): pip install "
-            "'dpcl-dprnn[demo]' or pip install gradio matplotlib."
+            f"The page needs Gradio and Matplotlib ({first_line(error)}): "
+            f"{remedy}"
         ) from error
+    version = getattr(gradio, "__version__", "of no version")
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+        raise UserError(
+            f"The page needs Gradio {needed} or newer, and this is "
+            f"{version}: {remedy}"
+        )
     return gradio
 
 
@@ -86,33 +96,45 @@ def build_page(separator, max_seconds):
         def run(path, n_spks, head):
             with _errors_shown(gr):
                 folder = tempfile.mkdtemp(dir=mixture.GRADIO_CACHE)
-                return show(
-                    *separate(
-                        separator, path, folder, max_seconds, n_spks, head
-                    )
+                return path, *separate(
+                    separator, path, folder, max_seconds, n_spks, head
                 )
 
-        # What is shown is always of this mixture.
-        private = {"outputs": outputs, "api_visibility": "private"}
-        mixture.change(show, show_progress="hidden", **private)
-        button.click(
+        def show_if_loaded(path, done):
+            return show(*done[1:]) if done[0] == path else show()
+
+        # What is shown is always of the mixture that is loaded: it may be
+        # another by the time that a separation ends.
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        done = gr.State()
+        shown = button.click(
             run,
             inputs,
+            done,
             show_progress_on=result,
             concurrency_limit=1,  # which bounds the memory
-            **private,
-        )
+            trigger_mode="always_last",  # for another mixture meanwhile
+            api_visibility="private",
+        ).success(show_if_loaded, [mixture, done], outputs, **quiet)
+        mixture.change(show, None, outputs, cancels=shown, **quiet)
     return page
 
 
 @contextlib.contextmanager
 def _errors_shown(gr):
-    """Turn an error of the user's into one that the page shows."""
+    """Show errors on the page; those not of the user's in the log, too."""
     try:
         yield
-    except UserError as error:
-        message = html.escape(str(error), quote=False)
-        raise gr.Error(message, duration=READ, print_exception=False) from error
+    except Exception as error:
+        users = isinstance(error, UserError)
+        told = str(error)
+        if not users:
+            told = f"The separation failed: {first_line(error)}"
+        raise gr.Error(
+            html.escape(told, quote=False),
+            duration=READ,
+            print_exception=not users,
+        ) from error
 
 
 def _choices(gr, separator):

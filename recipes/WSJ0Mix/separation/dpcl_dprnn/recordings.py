@@ -12,6 +12,7 @@ from .errors import UserError
 
 BLOCK = 1.0  # seconds to read at a time
 LARGEST = 1e6  # of a sample; floating-point files may hold anything
+UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
 
 
 class SignalRecording:
@@ -92,6 +93,11 @@ class FileRecording:
                 channels = file.channels
         if self.frames < 1:
             raise UserError(f"{path} is empty: it has no samples.")
+        if self.frames >= UNKNOWN:  # FLAC that was written to a pipe
+            raise UserError(
+                f"{path} does not say how long it is: convert it to WAV, as "
+                "by ffmpeg -i IN OUT.wav"
+            )
         check_channel(channel, channels, path)
 
     def blocks(self, start=0, frames=None):
@@ -124,14 +130,16 @@ def check_channel(channel, channels, name="the signal"):
 
 def to_mono(block, channel, name):
     """One channel of a block [T] or [T, channels], or their mean, float32."""
-    if block.ndim == 2:
-        block = block.mean(axis=1) if channel == "mean" else block[:, channel]
-    # Also NaN, which is neither smaller nor larger.
+    if block.ndim == 2 and channel != "mean":
+        block = block[:, channel]
+    # Before the mean, as infinities of either sign have none. Also NaN, which is neither smaller nor larger.
     if not (np.abs(block) <= LARGEST).all():
         raise UserError(
             f"{name} has samples that are NaN, infinite or beyond {LARGEST:g} "
             "times full scale. Make it again."
         )
+    if block.ndim == 2:
+        block = block.mean(axis=1)
     return block.astype(np.float32, copy=False)
 
 

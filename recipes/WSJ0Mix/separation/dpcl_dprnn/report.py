@@ -8,12 +8,20 @@ import numpy as np
 from .audio import write_text
 from .errors import UserError
 from .evaluation import RESULT_FILES
+from .report_counting import confusion
 from .report_examples import by_kind, example_context
 from .report_figures import curve_figure
 from .report_files import read_results
 from .report_log import curves
-from .report_statistics import RESAMPLES, SEED, column, confusion, describe
-from .report_style import NAMES
+from .report_speakers import speaker_context
+from .report_statistics import (
+    FEWEST,
+    RESAMPLES,
+    SEED,
+    column,
+    describe,
+)
+from .report_style import NAMES, shown
 from .report_tables import (
     difference,
     distributions,
@@ -75,6 +83,7 @@ def write_report(output_folder, date=None):
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["shown"] = shown
     template = environment.get_template("report.html")
     path = pathlib.Path(output_folder) / "report.html"
     date = datetime.date.today() if date is None else date
@@ -103,16 +112,22 @@ def report_context(results, date):
         "names": NAMES,
         "notes": results.notes + remarks(results),
         "facts": facts(results),
-        "losses": results.summary.get("losses") or {},
+        "losses": {
+            name: value
+            for name, value in (results.summary.get("losses") or {}).items()
+            if value != 0  # does not apply
+        },
         "resamples": RESAMPLES,
         "seed": SEED,
+        "fewest": FEWEST,
         "metrics": metric_columns(heads),
         "systems": systems(heads, test_set),
         "difference": difference(heads),
         "distributions": distributions(mixed, test_set),
         "groups": groups(heads, test_set),
         "confusion": confusion(test_set),
-        "failures": failure_context(mixed, test_set),
+        "speakers": speaker_context(results.speakers, heads),
+        "failures": failure_context(mixed, test_set, results.speakers),
         "examples": [
             example_context(example)
             | {"scores": example_scores(example.name, heads, test_set)}
@@ -160,10 +175,19 @@ def remarks(results):
         for snt_id in set(rows) - set(several(rows, results.test_set))
     }
     if alone:
+        scored = any(
+            np.isfinite(column(rows, "si-snr_i", alone)).any()
+            for rows in results.heads.values()
+        )
+        what = (
+            "an older version scored them, and they count in the tables of "
+            "scores. Test again."
+            if scored
+            else "with nothing to separate, they have no score."
+        )
         notes.append(
             f"{len(alone):,} of the test utterances have one speaker only: "
-            "their SI-SNRi is at best 0 dB. They count in the tables of "
-            "scores, and are left out of the distributions and the failures."
+            f"{what}"
         )
     for head, rows in results.heads.items():
         said = results.summary["heads"][head].get("si-snr_i") or {}
@@ -175,6 +199,12 @@ def remarks(results):
             notes.append(
                 f"summary.json gives another SI-SNRi than {RESULT_FILES[head]}:"
                 " they are of different tests. Test again."
+            )
+        strangers = {row["snt_id"] for row in results.speakers} - set(rows)
+        if strangers:
+            notes.append(
+                f"test_speakers.csv has {len(strangers):,} utterances that "
+                f"{RESULT_FILES[head]} lacks: they are of different tests."
             )
         unknown = set(rows) ^ set(results.test_set)
         if results.test_set and unknown:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .report_statistics import FEWEST
 from .report_style import (
     COLOURS,
     MARKERS,
@@ -13,6 +14,8 @@ from .report_style import (
     picture,
     style,
 )
+
+LARGEST = 1e30  # that curves are drawn of
 
 
 def histogram(scores):
@@ -62,15 +65,15 @@ def histogram(scores):
         )
 
 
-def scatter(baseline, scores):
-    """Improvement against the SI-SNR of the unprocessed mixture.
+def scatter(inputs, scores):
+    """Improvement of speakers against their SI-SNR in the mixture.
 
     Arguments
     ---------
-    baseline : dict
-        `{head: values [utterances]}` of the mixtures, in dB.
+    inputs : numpy.ndarray, [speakers]
+        SI-SNR of the mixture against each speaker, in dB.
     scores : dict
-        `{head: values [utterances]}` of the same utterances, in dB.
+        `{head: improvements [speakers]}`, in dB; NaN ones are left out.
 
     Returns
     -------
@@ -79,14 +82,14 @@ def scatter(baseline, scores):
     """
     with style():
         figure, axes = new_axes(
-            xlabel="SI-SNR of the mixture (dB)", ylabel="SI-SNRi (dB)"
+            xlabel="a speaker's SI-SNR in the mixture (dB)",
+            ylabel="its SI-SNRi (dB)",
         )
         for head, values in scores.items():
-            size = 24 if len(values) < 300 else 8
             axes.scatter(
-                baseline[head],
+                inputs,
                 values,
-                s=size,
+                s=24 if len(values) < 300 else 8,
                 marker=MARKERS[head],
                 color=COLOURS[head],
                 alpha=0.5,
@@ -95,10 +98,10 @@ def scatter(baseline, scores):
             )
         axes.axhline(0, color="black", linewidth=0.8)
         axes.locator_params(axis="x", nbins=5)
-        _legend_above(axes)
+        _legend_above(axes, markerscale=1 if len(inputs) < 300 else 2)
         return picture(
             figure,
-            "SI-SNR improvement of each utterance against the SI-SNR of its "
+            "SI-SNR improvement of each speaker against its SI-SNR in the "
             "unprocessed mixture.",
         )
 
@@ -146,8 +149,9 @@ def level_figure(labels, statistics):
         _legend_above(axes)
         return picture(
             figure,
-            "Mean SI-SNR improvement, with 95 % intervals, by the level "
-            "difference between the loudest and the quietest speaker.",
+            "Mean SI-SNR improvement by the level difference between the "
+            f"loudest and the quietest speaker; 95 % intervals from {FEWEST} "
+            "utterances on.",
         )
 
 
@@ -171,6 +175,9 @@ def curve_figure(part, stages):
         figure, axes = new_axes(xlabel="epoch", ylabel=name)
         longest = max(len(epochs) for epochs, _ in stages.values())
         for stage, (epochs, values) in stages.items():
+            # What a diverging run gives cannot be drawn.
+            values = np.array(values)
+            values[~(np.abs(values) < LARGEST)] = np.nan
             axes.plot(
                 epochs,
                 values,
@@ -187,14 +194,18 @@ def curve_figure(part, stages):
 
 
 def _ends(statistic):
-    """The interval's ends; the mean itself where there is no interval."""
+    """The interval's ends, NaN where there is no interval."""
     if statistic.low is None:
-        return statistic.mean, statistic.mean
+        return math.nan, math.nan
     return statistic.low, statistic.high
 
 
-def _legend_above(axes):
+def _legend_above(axes, **changes):
     """A legend that covers no data."""
     axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=2,
+        frameon=False,
+        **changes,
     )

@@ -1,23 +1,21 @@
 """Reading what an experiment left in its output folder, for the report."""
 
-import csv
 import dataclasses
 import json
-import math
 import pathlib
 import zipfile
 import zlib
 
 import numpy as np
 
-from .errors import UserError, first_line
+from .errors import UserError
 from .evaluation import RESULT_FILES
+from .report_csv import AGAIN, broken, read_speakers, read_table
 from .report_log import read_log
 
 SCORES = ("si-snr", "si-snr_i", "sdr", "sdr_i")
 TEST_SET = ("num_spks", "level_difference", "si-snr", "sdr")
-TEXTS = ("genders",)  # the columns that are no numbers
-AGAIN = "Test again: python train.py HPARAMS --test_only ..."
+FASTEST = 1_000_000  # samples per second
 # What np.load and indexing raise for files that are no such archive.
 BROKEN = (
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
@@ -46,6 +44,7 @@ class Results:
     summary: dict
     heads: dict  # head -> utterance -> score -> value
     test_set: dict  # utterance -> fact -> value; empty where unknown
+    speakers: list  # of facts of each speaker, see `read_speakers`
     examples: list  # of Example
     log: list  # of epochs, see `read_log`
     notes: list  # what was missing, for the reader
@@ -58,7 +57,7 @@ def read_results(folder):
     ---------
     folder : str or Path
         With summary.json and the results of at least one head; test_set.csv,
-        examples/*.npz and train_log.txt may be missing.
+        test_speakers.csv, examples/*.npz and train_log.txt may be missing.
 
     Returns
     -------
@@ -86,6 +85,14 @@ def read_results(folder):
             "There is no test_set.csv, so the ideal binary mask, the kinds of "
             "mixtures and the counting of speakers are left out."
         )
+    speakers = []
+    if (folder / "test_speakers.csv").exists():
+        speakers = read_speakers(folder / "test_speakers.csv")
+    else:
+        notes.append(
+            "There is no test_speakers.csv, so what each speaker gains, by its "
+            "SI-SNR in the mixture, is left out. Test again to have it."
+        )
     paths = sorted((folder / "examples").glob("*.npz"))
     if not paths:
         notes.append("There are no examples/*.npz to look at or listen to.")
@@ -95,7 +102,7 @@ def read_results(folder):
     if not log:
         notes.append("There is no train_log.txt with the learning curves.")
     examples = [read_example(path) for path in paths]
-    return Results(summary, heads, test_set, examples, log, notes)
+    return Results(summary, heads, test_set, speakers, examples, log, notes)
 
 
 def read_summary(path):
@@ -106,72 +113,42 @@ def read_summary(path):
             "run that was tested. Give that folder, or test first."
         )
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _broken(path, error) from error
+        summary = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise broken(path, error) from error
     heads = summary.get("heads") if isinstance(summary, dict) else None
     if not isinstance(heads, dict) or not set(heads) & set(RESULT_FILES):
         raise UserError(
             f"{path} names none of the heads {' and '.join(RESULT_FILES)}. "
             f"{AGAIN}"
         )
+    for head in set(heads) & set(RESULT_FILES):
+        _check_scores(path, head, heads[head])
+    losses = summary.get("losses") or {}
+    if not isinstance(losses, dict):
+        raise UserError(f"{path}: losses is not a table. {AGAIN}")
+    for name, value in losses.items():
+        _check_number(path, f"losses, {name}", value)
     return summary
 
 
-def read_table(path, needed):
-    """Read a CSV file with a row for each utterance.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        Its last row may be the averages, `avg`, which are left out.
-    needed : sequence of str
-        Columns that have to be there and to hold numbers or nothing.
-
-    Returns
-    -------
-    dict
-        `{snt_id: {column: value}}`; numbers are NaN where undefined.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *lines = [*csv.reader(file)] or [[]]
-    except (OSError, ValueError, csv.Error) as error:
-        raise _broken(path, error) from error
-    for column in ("snt_id", *needed):
-        if column not in header:
-            raise UserError(f"{path} has no column {column}. {AGAIN}")
-    rows = {}
-    for number, cells in enumerate(lines, start=2):
-        if len(cells) != len(header):
-            raise UserError(
-                f"{path}, line {number}: {len(cells)} cells, not "
-                f"{len(header)}. {AGAIN}"
-            )
-        row = dict(zip(header, cells, strict=True))
-        snt_id = row.pop("snt_id")
-        if snt_id == "avg" and number == len(lines) + 1:
-            break
-        rows[snt_id] = {
-            column: cell
-            if column in TEXTS
-            else _number(cell, f"{path}, line {number}", column in needed)
-            for column, cell in row.items()
-        }
-    return rows
+def _check_scores(path, head, scores):
+    """Raise unless what the summary has of a head is what it should be."""
+    where = f"heads, {head}"
+    if isinstance(scores, dict):
+        where += ", si-snr_i"
+        scores = scores.get("si-snr_i") or {}
+    if not isinstance(scores, dict):
+        raise UserError(f"{path}: {where} is not a table. {AGAIN}")
+    _check_number(path, f"{where}, mean", scores.get("mean"))
 
 
-def _number(cell, where, needed):
-    """A cell's value; NaN for nothing, and for words where they may be."""
-    try:
-        value = float(cell or "nan")
-    except ValueError:
-        if needed:
-            raise UserError(
-                f"{where}: {cell!r} is no number. {AGAIN}"
-            ) from None
-        value = math.nan
-    return value if math.isfinite(value) else math.nan
+def _check_number(path, what, value):
+    """Raise unless a value is a number, or None for an undefined one."""
+    if value is not None and not isinstance(value, int | float):
+        raise UserError(f"{path}: {what}: {value!r} is no number. {AGAIN}")
+    if isinstance(value, int) and abs(value) > FASTEST**2:
+        raise UserError(f"{path}: {what} is out of range. {AGAIN}")
 
 
 def read_example(path):
@@ -190,16 +167,31 @@ def read_example(path):
                 example.embeddings = data["embeddings"]
                 example.speakers = data["speakers"]
     except BROKEN as error:
-        raise _broken(path, error) from error
+        raise broken(path, error) from error
     _check_shapes(path, example)
     return example
 
 
 def _check_shapes(path, example):
+    signals = (example.mixture, example.sources, *example.estimates.values())
+    if any(each.dtype.kind not in "fiu" for each in signals):
+        raise UserError(f"{path}: its signals are no real numbers. {AGAIN}")
+    if not 0 < example.rate <= FASTEST:
+        raise UserError(
+            f"{path}: a rate of {example.rate} Hz is out of range. {AGAIN}"
+        )
+    if example.embeddings is not None and (
+        example.embeddings.dtype.kind != "f"
+        or example.speakers.dtype.kind not in "iu"
+    ):
+        raise UserError(
+            f"{path}: its embeddings have to be real, and its speakers whole "
+            f"numbers. {AGAIN}"
+        )
     shape = example.sources.shape
     fit = (
         len(shape) == 2
-        and min(*shape, example.rate) > 0
+        and min(shape) > 0
         and example.mixture.shape == shape[1:]
         and all(e.shape == shape for e in example.estimates.values())
     )
@@ -210,9 +202,3 @@ def _check_shapes(path, example):
         raise UserError(
             f"{path}: its signals differ in length or number. {AGAIN}"
         )
-
-
-def _broken(path, error):
-    why = error.strerror if isinstance(error, OSError) else None
-    why = (why or first_line(error)).rstrip(".")
-    return UserError(f"Cannot read {path}: {why}. {AGAIN}")

@@ -5,6 +5,7 @@ import re
 from .errors import UserError
 
 # "epoch: 3, lr: 1.77e-03 - train pit: -1.00e+01, ... - valid pit: -9.66"
+MOST_EPOCHS = 1e9
 ITEM = re.compile(r"(?:^|, | - )([^,:]+): ([^,\s]+)")
 
 
@@ -35,7 +36,7 @@ def read_log(path):
     epochs = []
     for line in lines:
         items = parse_line(line)
-        if "epoch" in items:
+        if 0 <= items.get("epoch", -1) < MOST_EPOCHS:
             number = items["epoch"]
             epochs = [each for each in epochs if each["epoch"] < number]
             epochs.append(items)
@@ -71,7 +72,8 @@ def curves(epochs):
     -------
     dict
         `{part: {stage: (epochs, values)}}`; the total loss comes first, the
-        learning rate (of no stage) and the seconds of an epoch last.
+        learning rate (of no stage) and the seconds of an epoch last. Parts
+        of the loss that are always 0, as they do not apply, are left out.
 
     Example
     -------
@@ -87,5 +89,10 @@ def curves(epochs):
                 xs.append(items["epoch"])
                 ys.append(value)
     last = ("lr", "seconds")
+    found = {
+        part: stages
+        for part, stages in found.items()
+        if part in last or any(any(ys) for _, ys in stages.values())
+    }
     order = sorted(found, key=lambda part: (part in last, part != "loss", part))
     return {part: found[part] for part in order}

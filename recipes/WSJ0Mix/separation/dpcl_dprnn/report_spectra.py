@@ -6,7 +6,8 @@ from .report_style import new_axes, picture, style
 
 WINDOW = 0.032  # s; 256 samples at 8 kHz, as in deep clustering
 RANGE = 60.0  # dB that a spectrogram's colours span
-NO_SOUND = "#DDDDDD"
+NO_SOUND = "white"  # no colour of the masks
+FARTHEST = 1e6  # what embeddings, of length 1, never reach
 # Speakers have other colours than heads (see report_style.COLOURS).
 SPEAKERS = ("#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#000000")
 SPEAKER_MARKERS = "o^sDv"
@@ -113,7 +114,7 @@ def track_figure(spectrum, scale, rate, mask=None):
 
     images = [(decibels(spectrum), *scale, "magma", "dB re full scale")]
     if mask is not None:
-        images.append((mask, 0.0, 1.0, "cividis", "mask"))
+        images.append((mask, 0.0, 1.0, "viridis", "mask"))
     height = 0.5 + 1.75 * len(images)
     with style(**{"axes.grid": False, "font.size": 9}):
         figure = Figure(figsize=(4.2, height))
@@ -179,7 +180,8 @@ def embedding_picture(embeddings, speakers):
     """
     from sklearn.decomposition import PCA
 
-    known = np.isfinite(embeddings).all(axis=1) & (speakers >= 0)
+    near = (np.abs(embeddings) < FARTHEST).all(axis=1)  # and finite
+    known = near & (speakers >= 0)
     embeddings, speakers = embeddings[known], speakers[known]
     if min(embeddings.shape) < 2:
         return None

@@ -7,6 +7,7 @@ import numpy as np
 
 RESAMPLES = 2000
 SEED = 0
+FEWEST = 10  # of fewer values, the bootstrap's intervals are too narrow
 LEVEL = 0.95
 BLOCK = 500_000  # draws in memory at a time
 # Upper ends of classes of level differences, in dB
@@ -34,7 +35,7 @@ def describe(values):
     Returns
     -------
     Statistic
-        Without an interval for fewer than two values.
+        Without an interval for fewer than `FEWEST` values.
 
     Example
     -------
@@ -46,7 +47,7 @@ def describe(values):
     if not len(values):
         return Statistic(0)
     ends = (None, None)
-    if len(values) > 1:
+    if len(values) >= FEWEST:
         ends = bootstrap_interval(values)
     return Statistic(
         len(values), float(values.mean()), float(np.median(values)), *ends
@@ -146,7 +147,7 @@ def group(test_set, label):
 
 def speaker_group(facts):
     """The number of speakers, if it is known."""
-    return _whole(facts["num_spks"])
+    return whole(facts["num_spks"])
 
 
 def gender_group(facts):
@@ -169,42 +170,6 @@ def level_group(facts):
     ends = (0, *LEVEL_ENDS, math.inf)
     index = np.searchsorted(ends[1:-1], difference, side="right")
     return ends[index], ends[index + 1]
-
-
-def confusion(test_set):
-    """How many speakers there are against how many were found.
-
-    Arguments
-    ---------
-    test_set : dict
-        `{utterance: {"num_spks", "counted", "confidence"}}`.
-
-    Returns
-    -------
-    dict or None
-        `true` and `counted` numbers, `matrix` [true][counted] of utterances,
-        `right` (`Statistic` of 0 and 1), `confidence` (means of right and of
-        wrong ones); None where nothing was counted.
-    """
-    pairs = [
-        (_whole(facts["num_spks"]), _whole(facts.get("counted")), facts)
-        for facts in test_set.values()
-    ]
-    pairs = [pair for pair in pairs if None not in pair[:2]]
-    if not pairs:
-        return None
-    seen = [pair[:2] for pair in pairs]
-    true = sorted({t for t, _ in seen})
-    counted = sorted({number for pair in seen for number in pair})
-    right = np.array([t == c for t, c in seen])
-    sure = np.array([f.get("confidence", math.nan) for *_, f in pairs])
-    return {
-        "true": true,
-        "counted": counted,
-        "matrix": [[seen.count((t, c)) for c in counted] for t in true],
-        "right": describe(right),
-        "confidence": (describe(sure[right]).mean, describe(sure[~right]).mean),
-    }
 
 
 def failures(heads, name="si-snr_i", under=0.0):
@@ -238,6 +203,6 @@ def failures(heads, name="si-snr_i", under=0.0):
     return sorted(worst, key=lambda snt_id: (worst[snt_id], snt_id))
 
 
-def _whole(value):
+def whole(value):
     """A number of speakers as an int, None where it is unknown."""
     return None if value is None or not math.isfinite(value) else int(value)

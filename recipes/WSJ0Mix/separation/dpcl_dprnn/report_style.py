@@ -6,6 +6,7 @@ Figures are objects of their own: nothing of pyplot's state is used.
 import base64
 import contextlib
 import io
+import math
 
 # Okabe and Ito's colours, told apart by the colour-blind too.
 COLOURS = {
@@ -37,6 +38,38 @@ STYLE = {
     "savefig.dpi": "figure",
 }
 SIZE = (4.4, 3.0)  # inches
+
+
+def minus(text):
+    """A number's text with real minus signs."""
+    return text.replace("-", "−")
+
+
+def shown(value, digits=2, sign=""):
+    """A number as the page shows it.
+
+    Arguments
+    ---------
+    value : float or None
+    digits : int
+        After the point.
+    sign : str
+        "+" shows that of positive numbers.
+
+    Returns
+    -------
+    str
+        A dash where the value is undefined.
+
+    Example
+    -------
+    >>> shown(-1.234), shown(-0.001), shown(2.0, 1, "+"), shown(None)
+    ('−1.23', '0.00', '+2.0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:{sign}.{digits}f}"
+    return minus(text) if float(text) else text.lstrip("+-")
 
 
 @contextlib.contextmanager

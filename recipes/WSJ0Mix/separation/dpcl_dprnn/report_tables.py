@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
-from .report_figures import histogram, level_figure, scatter
+from .evaluation import RESULT_FILES
+from .report_figures import histogram, level_figure
+from .report_speakers import worst_speakers
 from .report_statistics import (
     column,
     describe,
@@ -15,7 +17,7 @@ from .report_statistics import (
     paired_difference,
     speaker_group,
 )
-from .report_style import NAMES
+from .report_style import NAMES, shown
 
 METRICS = {  # column: name, unit, digits
     "si-snr": ("SI-SNR", "dB", 2),
@@ -96,19 +98,11 @@ def distributions(heads, test_set):
     scores = {head: column(rows, "si-snr_i") for head, rows in heads.items()}
     pictures = [histogram(scores)]
     if pictures[0] is not None:
-        mixtures = mixture_scores(heads, test_set)
-        baseline = {
-            head: column(mixtures, "si-snr", list(rows))
-            for head, rows in heads.items()
-        }
-        pictures.append(scatter(baseline, scores))
-        levels = group(test_set, level_group)
+        levels = _by_kind(heads, test_set, level_group)
         if levels:
-            statistics = {
-                head: [_improvement(rows, ids) for ids in levels.values()]
-                for head, rows in heads.items()
-            }
-            labels = [_level(ends, "–") for ends in levels]
+            columns = zip(*(each for _, each in levels), strict=True)
+            statistics = dict(zip(heads, columns, strict=True))
+            labels = [_level(ends, "–") for ends, _ in levels]
             pictures.append(level_figure(labels, statistics))
     return [each for each in pictures if each is not None]
 
@@ -120,24 +114,24 @@ def groups(heads, test_set):
         "genders": (gender_group, str),
         "level difference": (level_group, lambda ends: _level(ends) + " dB"),
     }
-    return [
+    found = []
+    for kind, (function, name) in kinds.items():
+        rows = _by_kind(heads, test_set, function)
+        if rows:
+            found.append((kind, [(name(label), each) for label, each in rows]))
+    return found
+
+
+def _by_kind(heads, test_set, function):
+    """Groups with a score, as [(label, [Statistic of each head])]."""
+    rows = [
         (
-            kind,
-            [
-                (
-                    name(label),
-                    [_improvement(rows, ids) for rows in heads.values()],
-                )
-                for label, ids in group(test_set, function).items()
-            ],
+            label,
+            [describe(column(r, "si-snr_i", ids)) for r in heads.values()],
         )
-        for kind, (function, name) in kinds.items()
-        if group(test_set, function)
+        for label, ids in group(test_set, function).items()
     ]
-
-
-def _improvement(rows, ids):
-    return describe(column(rows, "si-snr_i", ids))
+    return [row for row in rows if any(s.count for s in row[1])]
 
 
 def _level(ends, to=" to "):
@@ -145,7 +139,7 @@ def _level(ends, to=" to "):
     return f"over {low:g}" if math.isinf(high) else f"{low:g}{to}{high:g}"
 
 
-def failure_context(heads, test_set):
+def failure_context(heads, test_set, speakers=()):
     """Utterances that were made worse, the worst first, not all of them."""
     ids = failures(heads)
     counts = {}
@@ -154,8 +148,11 @@ def failure_context(heads, test_set):
         defined = np.isfinite(values).sum()
         counts[head] = int((values < 0).sum()), int(defined)
     mixtures = mixture_scores(heads, test_set)
+    worst = {head: worst_speakers(speakers, head) for head in heads}
     return {
         "counts": counts,
+        "files": [RESULT_FILES[head] for head in heads],
+        "worst": bool(speakers),
         "more": max(0, len(ids) - FAILURES),
         "rows": [
             {
@@ -164,6 +161,7 @@ def failure_context(heads, test_set):
                     float(column(rows, "si-snr_i", [snt_id])[0])
                     for rows in heads.values()
                 ],
+                "worst": [each.get(snt_id) for each in worst.values()],
                 "input": float(column(mixtures, "si-snr", [snt_id])[0]),
                 "facts": test_set.get(snt_id, {}),
             }
@@ -185,7 +183,7 @@ def example_scores(name, heads, test_set):
         ("SI-SNR of the mixture", column(mixtures, "si-snr", [name])[0]),
         ("level difference", facts.get("level_difference", math.nan)),
     ]
-    known = [(k, f"{v:.2f} dB") for k, v in found if math.isfinite(v)]
+    known = [(k, f"{shown(v)} dB") for k, v in found if math.isfinite(v)]
     if facts.get("genders"):
         known.append(("genders", facts["genders"]))
     return known

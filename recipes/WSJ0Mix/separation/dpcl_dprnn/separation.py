@@ -95,6 +95,7 @@ class Separator(torch.nn.Module):
             estimates = self._mask(masks, encoded, length)
         return Separated(estimates, embeddings)
 
+    @torch.no_grad()
     def separate_each(self, mixtures):
         """Separate signals of different lengths, each as if it were alone.
 

@@ -1,12 +1,18 @@
 """What is known of the speakers of a mixture, such as their gender."""
 
 import csv
+import logging
 import pathlib
 import re
 
 from .errors import UserError
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = ("gender", "sex", "register")  # the first that there is
+# In dB, after an utterance; 0 in wsj0-3mix. No more digits without a point:
+# those number an utterance.
+GAIN = r"_-?(?:\d+\.\d+|\d)(?:e-\d+)?"
 
 
 def speaker_groups(place):
@@ -16,8 +22,8 @@ def speaker_groups(place):
     ---------
     place : str or Path
         A CSV file with the columns `speaker` and `gender` (`sex` and
-        `register`, high or low, do too), or a folder that may have one named
-        `speakers.csv`. "" for none.
+        `register`, high or low, do too), in any case, or a folder that may
+        have one named `speakers.csv`. "" for none.
 
     Returns
     -------
@@ -27,64 +33,89 @@ def speaker_groups(place):
     Raises
     ------
     UserError
-        When a file that was named is not of that form.
+        When a file that was named is not of that form; that of a folder is
+        passed over with a warning.
     """
-    path = pathlib.Path(place) if place else None
-    if path is None:
+    if not place:
         return {}
-    named = not path.is_dir()
-    if not named:
-        path = path / "speakers.csv"
-        if not path.is_file():
-            return {}
+    path = pathlib.Path(place)
+    if not path.is_dir():
+        return _read(path)
+    path = path / "speakers.csv"
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        return _read(path) if path.is_file() else {}
+    except UserError as error:  # nobody asked for it
+        logger.warning("Speakers are not grouped. %s", error)
+        return {}
+
+
+def _read(path):
+    """`speaker_groups` of a file."""
+    groups = {}
+    try:
+        # With a mark at the start, as spreadsheets write it, or without.
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, skipinitialspace=True)
+            rows = filter(None, lines)
+            names = [cell.strip().lower() for cell in next(rows, [])]
+            column = next((name for name in COLUMNS if name in names), None)
+            if "speaker" not in names or column is None:
+                raise UserError(
+                    f"{path} needs the columns speaker and gender, after a "
+                    "line that names them."
+                )
+            for cells in rows:
+                row = dict(zip(names, map(str.strip, cells), strict=False))
+                for name in ("speaker", column):
+                    if not row.get(name):
+                        raise UserError(
+                            f"{path}, line {lines.line_num}: no {name}. Fill "
+                            "it in, or remove the line."
+                        )
+                groups[row["speaker"]] = row[column]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Cannot read {path}: {error}.") from error
-    names = rows[0].keys() if rows else ()
-    column = next((name for name in COLUMNS if name in names), None)
-    if "speaker" in names and column:
-        return {row["speaker"]: row[column] for row in rows}
-    if named:
-        raise UserError(
-            f"{path} needs the columns speaker and gender, after a line that "
-            "names them."
-        )
-    return {}
+    return groups
 
 
 def groups_of(snt_id, groups):
-    """The groups of a mixture's speakers, sorted.
+    """The groups of a mixture's speakers, in their order.
 
     Arguments
     ---------
     snt_id : str
-        The mixture's name, in which each utterance is followed by its gain,
-        as in wsj0-mix. Utterances begin with the name of their speaker.
+        The mixture's name: utterances that are each followed by its gain, as
+        in wsj0-mix, or that have no underscores, as in LibriMix. Utterances
+        begin with the name of their speaker.
     groups : dict of str to str
         Of `speaker_groups`.
 
     Returns
     -------
-    str
-        "" when a speaker is unknown.
+    list of str
+        [] when a speaker is unknown.
 
     Example
     -------
     >>> groups_of("40na010x_1.98_01xo031a_-1.98", {"40n": "F", "01x": "M"})
-    'F-M'
+    ['F', 'M']
+    >>> groups_of("19-198-0000_260-123-1", {"19": "F", "260": "M"})
+    ['F', 'M']
     >>> groups_of("0-7_19-198-0000_1.98_260-123-1_-1.98", {"19": "F"})
-    ''
+    []
     """
-    name = re.sub(r"^\d+-\d+_", "", snt_id)  # epoch and number, on the fly
+    if re.search(GAIN + "$", snt_id):
+        name = re.sub(r"^\d+-\d+_", "", snt_id)  # epoch, number, on the fly
+        utterances = re.findall(f"(.+?){GAIN}(?:_|$)", name)
+    else:
+        utterances = snt_id.split("_")
     found = []
-    for utterance in re.findall(r"(.+?)_-?\d+\.\d+(?:_|$)", name):
+    for utterance in utterances:
         speakers = [s for s in groups if _is_of(utterance, s)]
         if not speakers:
-            return ""
+            return []
         found.append(groups[max(speakers, key=len)])
-    return "-".join(sorted(found))
+    return found
 
 
 def _is_of(utterance, speaker):

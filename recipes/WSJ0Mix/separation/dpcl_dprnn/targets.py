@@ -29,7 +29,7 @@ def dominant_source(sources):
     tensor([[1., 0.],
             [0., 1.]])
     """
-    power = _power(sources)
+    power = power_of(sources)
     peak = power.amax(dim=1, keepdim=True)
     # Comparing is 20 times faster than argmax over so short an axis. Where
     # several sources are the loudest, none dominates.
@@ -61,13 +61,13 @@ def bin_weights(mixture, threshold_db=40.0):
              [0.5000],
              [0.0000]]])
     """
-    magnitude = _power(mixture).sqrt().transpose(1, 2)
+    magnitude = power_of(mixture).sqrt().transpose(1, 2)
     peak = magnitude.amax(dim=(1, 2), keepdim=True)
     floor = peak * 10 ** (-threshold_db / 20)
     return magnitude * ((magnitude > floor) & (peak > 1e-8))
 
 
-def _power(x):
+def power_of(x):
     """Squared magnitude of a real or complex tensor, float32."""
     if x.is_complex():
         return x.real.square() + x.imag.square()

@@ -4,6 +4,7 @@ both come through here. Axis letters are in model.py.
 """
 
 import dataclasses
+import numbers
 import typing
 
 import torch
@@ -11,7 +12,8 @@ import torch
 from .counting import count_speakers, effective_speakers
 from .errors import UserError
 from .scaling import (
-    join_alike,
+    add_up,
+    group_alike,
     loudest,
     make_consistent,
     to_scale,
@@ -25,7 +27,6 @@ class Unmixed(typing.NamedTuple):
 
     voices: torch.Tensor  # [C, T]
     confidence: float | None  # of their number; None where it was given
-    embeddings: torch.Tensor | None  # [L, F, D]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +114,12 @@ class Unmixer:
                     "head, or was not calibrated. Give their number."
                 )
         elif n_spks is not None and (
-            not isinstance(n_spks, int) or not 1 <= n_spks <= self.num_spks
+            not isinstance(n_spks, numbers.Integral)
+            or isinstance(n_spks, bool)
+            or not 1 <= n_spks <= self.num_spks
         ):
             raise UserError(
-                f"The number of speakers is {n_spks}; this model separates 1 "
+                f"The number of speakers is {n_spks!r}; this model separates 1 "
                 f"to {self.num_spks}, or auto."
             )
         return head or heads[0]
@@ -139,58 +142,73 @@ class Unmixer:
         -------
         Unmixed
         """
-        embeddings = separated.embeddings
         confidence = None
         if n_spks == "auto":
-            n_spks, confidence = self.count(mixture, embeddings)
+            n_spks, confidence = self.count(mixture, separated.embeddings)
         elif n_spks is None:
             n_spks = self.num_spks
         if n_spks == 0:  # silence
-            voices = mixture.new_zeros(0, len(mixture))
-        elif head == "masks":
-            voices = self._from_masks(mixture, separated, n_spks)
-        else:
-            voices = self.separator.separate_kmeans(
+            return Unmixed(mixture.new_zeros(0, len(mixture)), confidence)
+        voices = self.pieces(mixture, separated, n_spks, head)
+        if len(voices) > n_spks:
+            sums = self.embed(voices, separated)
+            voices = add_up(voices, group_alike(sums, n_spks), n_spks)
+        return Unmixed(voices, confidence)
+
+    @torch.no_grad()
+    def pieces(self, mixture, separated, n_spks, head="masks"):
+        """What the voices of a mixture are to be made of.
+
+        Arguments
+        ---------
+        mixture, separated, n_spks, head
+            As of `unmix`; `n_spks` is a number.
+
+        Returns
+        -------
+        torch.Tensor, [P, T]
+            At the scale of the mixture. All outputs of the mask head where
+            there are embeddings to tell whose they are, or else as many as
+            there are speakers.
+        """
+        if head == "kmeans":
+            pieces = self.separator.separate_kmeans(
                 mixture[None],
-                embeddings,
+                separated.embeddings,
                 n_spks,
                 self.threshold_db,
                 **self.kmeans,
             )[0]
-            voices = self._consistent(mixture, voices)
-        if embeddings is not None:
-            embeddings = embeddings[0]
-        return Unmixed(voices, confidence, embeddings)
-
-    def _from_masks(self, mixture, separated, n_spks):
-        """Voices of the mask head, which has as many outputs as it has."""
-        estimates = separated.estimates[0]
-        if self.output_gains:
-            gains = estimates.new_tensor(self.output_gains)
-            voices = gains.unsqueeze(1) * estimates
         else:
-            voices = to_scale(mixture, estimates)
-        if n_spks == len(voices):
-            return self._consistent(mixture, voices)
-        if separated.embeddings is None:
-            return self._consistent(mixture, loudest(voices, n_spks))
-        voices = self._consistent(mixture, voices)
-        sums = voice_embeddings(
-            self.separator, voices, separated.embeddings[0], self.threshold_db
-        )
-        return join_alike(voices, sums, n_spks)
-
-    def _consistent(self, mixture, voices):
+            pieces = separated.estimates[0]
+            if self.output_gains:
+                gains = pieces.new_tensor(self.output_gains)
+                pieces = gains.unsqueeze(1) * pieces
+            else:
+                pieces = to_scale(mixture, pieces)
+            if separated.embeddings is None:
+                pieces = loudest(pieces, n_spks)
         if self.mixture_consistency:
-            voices = make_consistent(mixture, voices)
-        return voices
+            pieces = make_consistent(mixture, pieces)
+        return pieces
 
+    @torch.no_grad()
+    def embed(self, pieces, separated):
+        """`scaling.voice_embeddings` of pieces; None without embeddings."""
+        if separated.embeddings is None:
+            return None
+        return voice_embeddings(
+            self.separator, pieces, separated.embeddings[0], self.threshold_db
+        )
+
+    @torch.no_grad()
     def count(self, mixture, embeddings):
         """The number of speakers and a confidence, see `count_speakers`."""
         score = self.speaker_score(mixture, embeddings)
         count, confidence = count_speakers(score, self.speaker_counting)
         return min(count, self.num_spks), confidence
 
+    @torch.no_grad()
     def speaker_score(self, mixture, embeddings):
         """`counting.effective_speakers` of a mixture [T]."""
         encoded = self.separator.grid_encoder(mixture[None])

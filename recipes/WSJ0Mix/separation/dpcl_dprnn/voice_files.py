@@ -1,5 +1,6 @@
 """Voices to sound files, piece by piece: all files of a recording or none."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -30,11 +31,22 @@ def written_before(folder, name, format):
     Returns
     -------
     list of Path
+
+    Raises
+    ------
+    UserError
+        When the folder cannot be read.
     """
     pattern = re.escape(name) + r"_s\d+" + re.escape(SUFFIXES[format])
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if re.fullmatch(pattern, p.name))
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UserError(
+            f"Cannot read the folder {folder}: {why}. Choose another one to "
+            "write to."
+        ) from error
+    return sorted(path for path in paths if re.fullmatch(pattern, path.name))
 
 
 def write_voices(stream, frames, folder, name, format="wav"):
@@ -66,23 +78,15 @@ def write_voices(stream, frames, folder, name, format="wav"):
         folder / f"{name}_s{number + 1}{SUFFIXES[format]}"
         for number in range(stream.count)
     ]
-    scratch = None
-    try:
+    with _as_user_errors(folder / name):
         folder.mkdir(parents=True, exist_ok=True)
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder))
-        parts = [scratch / path.name for path in paths]
-        _write(stream, frames, parts, format)
-        for part, path in zip(parts, paths, strict=True):
-            os.replace(part, path)
-    except (OSError, soundfile.LibsndfileError) as error:
-        if isinstance(error, OSError):
-            raise writing_error(folder / name, error) from error
-        raise UserError(
-            f"Cannot write {folder / name}: {error} Free some space, or "
-            "choose another folder, format or sampling rate."
-        ) from error
-    finally:
-        if scratch is not None:
+        try:
+            parts = [scratch / path.name for path in paths]
+            _write(stream, frames, parts, format)
+            for part, path in zip(parts, paths, strict=True):
+                os.replace(part, path)
+        finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return paths
 
@@ -99,15 +103,40 @@ def write_together(stream, frames, file, format="wav"):
         May be a pipe.
     format : str
         "wav" or "flac".
+
+    Raises
+    ------
+    UserError
+        When nobody speaks, or the file cannot be written.
+    BrokenPipeError
+        When nobody reads it any more.
     """
     if not stream.count:
         raise UserError("Nobody speaks: there is no voice to write.")
-    with tempfile.TemporaryDirectory() as scratch:
+    with (
+        _as_user_errors("standard output"),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         path = pathlib.Path(scratch, f"voices{SUFFIXES[format]}")
         _write(stream, frames, [path], format)
         with open(path, "rb") as whole:
             shutil.copyfileobj(whole, file)
         file.flush()
+
+
+@contextlib.contextmanager
+def _as_user_errors(place):
+    try:
+        yield
+    except BrokenPipeError:  # not an error of writing: nobody wants more
+        raise
+    except OSError as error:
+        raise writing_error(place, error) from error
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"Cannot write {place}: {error} Free some space, or choose "
+            "another folder, format or sampling rate."
+        ) from error
 
 
 def _write(stream, frames, paths, format):

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from .scaling import voice_embeddings
+from .scaling import group_alike
 
-LIKENESS = 0.3  # what embeddings weigh beside the waveforms
-MEMORY = 0.8  # of what was heard of a voice, from window to window
+LIKENESS = 5.0  # what embeddings weigh beside the waveforms
+SPREAD = 0.01  # what a voice more weighs: where all else says nothing
+MOST_TRIES = 1000  # ways to place the pieces of a window
+TINY = 1e-12
 
 
 def cut_windows(blocks, size, overlap):
@@ -54,35 +56,66 @@ def cut_windows(blocks, size, overlap):
         yield buffer[start:], covered - start
 
 
-class Stitcher:
-    """Puts the voices of windows together, each on an output of its own.
-
-    Which voice goes on is decided by the waveforms of the samples that two
-    windows share, which both have separated, and, where these say little
-    because someone is silent there, by the mean embedding of each voice so
-    far. Quiet voices count little in either, so that one which is silent
-    does not shuffle the others. Shared samples are cross-faded.
+def fit_overlap(length, size, overlap):
+    """The overlap at which as many windows cover a signal evenly.
 
     Arguments
     ---------
+    length : int
+        Samples of the signal, more than `size`.
+    size : int
+        Samples in a window.
+    overlap : int
+        Samples that a window shares with the next one, at least.
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> fit_overlap(length=60, size=30, overlap=2)
+    15
+    """
+    windows = -(-(length - overlap) // (size - overlap))
+    hop = -(-(length - size) // (windows - 1))
+    return size - hop
+
+
+class Stitcher:
+    """Puts the pieces of windows together, each with the voice it belongs to.
+
+    Whose a piece is, is decided by two things together. Windows share
+    samples, which both have separated: the pieces of a voice have to add up
+    to what it said there before. And its embeddings have to be like those of
+    the voice so far, which tells where someone is silent in the samples that
+    are shared. Either counts by power, so that a voice which is silent does
+    not shuffle the others. As a voice may be in several pieces, or in none,
+    this is more than an assignment of one to one: all are tried.
+
+    Arguments
+    ---------
+    count : int
+        Voices, C.
     overlap : int
         Samples to cross-fade.
     """
 
-    def __init__(self, overlap):
+    def __init__(self, count, overlap):
+        self.count = count
         self.overlap = overlap
         self.tail = None  # [C, overlap], not given out yet
-        self.sums = None  # [C, D], of embeddings
+        self.sums = None  # [C, D], of the embeddings of each voice
 
-    def add(self, voices, known, sums=None):
-        """Take the voices of the next window.
+    def add(self, pieces, known, sums=None):
+        """Take the pieces of the next window.
 
         Arguments
         ---------
-        voices : numpy.ndarray, [C, T]
+        pieces : numpy.ndarray, [P, T]
         known : int
             As `cut_windows` gives it.
-        sums : numpy.ndarray, [C, D], optional
+        sums : numpy.ndarray, [P, D], optional
             Of `scaling.voice_embeddings`.
 
         Returns
@@ -90,49 +123,82 @@ class Stitcher:
         numpy.ndarray, [C, samples that are done]
         """
         if self.tail is None:
-            order = np.arange(len(voices))
+            places = self._first_places(pieces, sums)
         else:
-            voices = voices[:, known - self.overlap :]
-            order = self._match(voices[:, : self.overlap], sums)
-        placed = np.empty_like(voices)
-        placed[order] = voices
-        self._remember(order, sums)
+            pieces = pieces[:, known - self.overlap :]
+            places = self._match(pieces[:, : self.overlap], sums)
+        voices = places.T @ pieces
+        if sums is not None:
+            said = places.T @ sums
+            self.sums = said if self.sums is None else self.sums + said
         if self.tail is not None:
             rise = (np.arange(self.overlap) + 1) / (self.overlap + 1)
-            shared = placed[:, : self.overlap]  # a view
+            shared = voices[:, : self.overlap]  # a view
             shared += (1 - rise.astype(np.float32)) * (self.tail - shared)
-        end = max(0, placed.shape[1] - self.overlap)
-        self.tail = placed[:, end:]
-        return placed[:, :end]
+        end = max(0, voices.shape[1] - self.overlap)
+        self.tail = voices[:, end:]
+        return voices[:, :end]
 
     def finish(self):
         """What is left to give out, [C, samples]."""
         return self.tail
 
+    def _first_places(self, pieces, sums):
+        """The voices of the first pieces, as 0 or 1, [P, C]."""
+        voices = np.arange(len(pieces))
+        if len(pieces) > self.count:
+            voices = group_alike(torch.from_numpy(sums), self.count).numpy()
+        return np.eye(self.count, dtype=np.float32)[voices]
+
     def _match(self, heads, sums):
-        """The output of each voice, by the beginnings that are shared."""
-        energies = np.square(heads).sum(), np.square(self.tail).sum()
-        scores = heads @ self.tail.T / np.sqrt(np.prod(energies) + 1e-12)
-        if sums is not None:
-            scores = scores + LIKENESS * sums @ _directions(self.sums).T
-        return linear_sum_assignment(scores, maximize=True)[1]
+        """The voice of each piece, by the beginnings that are shared."""
+        scale = np.sqrt(np.square(heads.sum(axis=0)).sum())
+        scale *= np.sqrt(np.square(self.tail.sum(axis=0)).sum())
+        # |tail - pieces|^2 of each voice, from products that are few
+        among = heads @ heads.T / (scale + TINY)  # [P, P]
+        with_tail = heads @ self.tail.T / (scale + TINY)  # [P, C]
 
-    def _remember(self, order, sums):
-        """Add to what was heard of each voice, and slowly forget it."""
-        if sums is None:
-            return
-        if self.sums is None:
-            self.sums = np.zeros_like(sums)
-        self.sums *= MEMORY
-        self.sums[order] += sums
+        def score(places):
+            fit = 2 * (places * with_tail).sum()
+            fit -= ((places @ places.T) * among).sum()
+            if sums is not None:
+                # The more alike, the longer the sum; and one who was never
+                # heard is as welcome as can be.
+                heard = self.sums + places.T @ sums
+                fit += LIKENESS * np.linalg.norm(heard, axis=1).sum()
+            return fit + SPREAD * places.any(axis=0).sum()
 
-
-def _directions(sums):
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return sums / np.maximum(lengths, 1e-12)
+        return _best_places(score, len(heads), self.count)
 
 
-def separate_windows(unmixer, blocks, count, size, overlap, head=None, batch=1):
+def _best_places(score, pieces, count):
+    """The places [P, C], 0 or 1, of the best score.
+
+    All are tried where these are not too many; or else each piece is given
+    one voice by the Hungarian algorithm, and then moved while that helps.
+    """
+    identity = np.eye(count, dtype=np.float32)
+    if count**pieces <= MOST_TRIES:
+        ways = itertools.product(range(count), repeat=pieces)
+        return max((identity[list(voices)] for voices in ways), key=score)
+    places = np.zeros((pieces, count), np.float32)
+    alone = np.zeros_like(places)
+    for piece, voice in np.ndindex(alone.shape):
+        places[piece, voice] = 1
+        alone[piece, voice] = score(places)
+        places[piece, voice] = 0
+    placed, voices = linear_sum_assignment(alone, maximize=True)
+    places[placed, voices] = 1
+    for piece in range(pieces):
+        tries = []
+        for row in identity:
+            places[piece] = row
+            tries.append(score(places))
+        places[piece] = identity[int(np.argmax(tries))]
+    return places
+
+
+def separate_windows(unmixer, blocks, count, size, overlap, head=None):
     """Separate a recording of any length.
 
     Arguments
@@ -141,35 +207,30 @@ def separate_windows(unmixer, blocks, count, size, overlap, head=None, batch=1):
     blocks : iterable of numpy.ndarray, each [any number of samples]
         At the model's sampling rate.
     count : int
-        Voices, C. In each window as many are looked for: to count anew in
-        each was tried, and lost 0.4 dB where a count was wrong.
+        Voices, C.
     size : int
         Samples in a window.
     overlap : int
         Samples that windows share, at least.
     head : str, optional
         See `unmixing.Unmixer`.
-    batch : int
-        Windows to separate at a time.
 
     Yields
     ------
     numpy.ndarray, [C, any number of samples]
         As many samples in all as were taken.
     """
-    stitcher = Stitcher(overlap)
-    windows = cut_windows(blocks, size, overlap)
+    stitcher = Stitcher(count, overlap)
     device = next(unmixer.separator.parameters()).device
-    while group := list(itertools.islice(windows, batch)):
-        mixtures = [torch.from_numpy(window).to(device) for window, _ in group]
-        unmixed = unmixer(mixtures, count, head)
-        for (_, known), each in zip(group, unmixed, strict=True):
-            sums = None
-            if each.embeddings is not None:
-                sums = voice_embeddings(
-                    unmixer.separator, each.voices, each.embeddings
-                )
-                sums = sums.cpu().numpy()
-            voices = each.voices.cpu().numpy()
-            yield stitcher.add(voices, known, sums)
+    head = unmixer.check(count, head)
+    for window, known in cut_windows(blocks, size, overlap):
+        mixture = torch.from_numpy(window).to(device)
+        (separated,) = unmixer.separator.separate_each([mixture])
+        pieces = unmixer.pieces(mixture, separated, count, head)
+        sums = unmixer.embed(pieces, separated)
+        yield stitcher.add(
+            pieces.cpu().numpy(),
+            known,
+            None if sums is None else sums.cpu().numpy(),
+        )
     yield stitcher.finish()

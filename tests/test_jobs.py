@@ -1,0 +1,191 @@
+"""What there is to separate: found, kept apart from voices, put in batches."""
+
+import errno
+import io
+import os
+import pathlib
+import types
+
+import pytest
+
+from dpcl_dprnn import jobs
+from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.jobs import Job, find_jobs, in_batches, plain_error
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def find(*inputs, output="-", scratch=None):
+    """The recordings that are found, and what is said of the others."""
+    found = list(find_jobs(list(map(str, inputs)), str(output), scratch))
+    done = [each for each in found if isinstance(each, Job)]
+    others = [each for each in found if not isinstance(each, Job)]
+    assert all(isinstance(error, UserError) for _, error in others)
+    assert not any("\n" in str(error) for _, error in others)
+    return done, {what: str(error) for what, error in others}
+
+
+def test_a_name_that_is_too_long_is_one_error(tmp_path):
+    touch(tmp_path, "a.wav", "b.wav")
+    long = str(tmp_path / ("x" * 300))
+    done, others = find(tmp_path / "a.wav", long, tmp_path / "b.wav")
+    assert [job.name for job in done] == ["a", "b"]
+    assert list(others) == [long] and "File name too long" in others[long]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied"),
+        RuntimeError("Symlink loop from 'x'"),
+    ],
+)
+def test_a_file_behind_a_lock_is_one_error(error, tmp_path, monkeypatch):
+    touch(tmp_path, "a.wav", "locked.wav", "b.wav")
+    is_dir = pathlib.Path.is_dir
+
+    def locked(path):
+        if path.stem == "locked":
+            raise error
+        return is_dir(path)
+
+    monkeypatch.setattr(pathlib.Path, "is_dir", locked)
+    names = ("a.wav", "locked.wav", "b.wav")
+    done, others = find(*(tmp_path / name for name in names))
+    assert [job.name for job in done] == ["a", "b"]
+    (why,) = others.values()
+    assert str(tmp_path / "locked.wav") in why
+    assert error.args[-1] in why
+
+
+def test_a_link_to_itself_is_one_error(tmp_path):
+    touch(tmp_path, "in/a.wav")
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    done, others = find(loop, tmp_path / "in", output=tmp_path / "out")
+    assert [job.name for job in done] == ["a"] and list(others) == [str(loop)]
+
+
+def test_a_folder_that_is_locked_is_counted(tmp_path, monkeypatch):
+    touch(tmp_path, "a.wav", "locked/b.wav")
+    scandir = os.scandir
+
+    def locked(folder):
+        if str(folder).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    done, others = find(tmp_path)
+    assert [job.name for job in done] == ["a"]
+    assert list(others) == [str(tmp_path / "locked")]
+    assert "Permission denied" in others[str(tmp_path / "locked")]
+    done, others = find(tmp_path / "locked")
+    assert not done and len(others) == 1
+
+
+@pytest.mark.parametrize(
+    "output, expected",
+    [
+        # Inside the input: what is there is no input.
+        ("in/out", ["a", "a_s1", "a_s2", "b", "b_s10", "c_s1"]),
+        # The same or above: only what has a recording beside it is a voice.
+        ("in", ["a", "b", "c_s1", "d"]),
+        (".", ["a", "b", "c_s1", "d"]),
+        # Elsewhere, or nowhere.
+        ("elsewhere", ["a", "a_s1", "a_s2", "b", "b_s10", "c_s1", "d"]),
+        ("-", ["a", "a_s1", "a_s2", "b", "b_s10", "c_s1", "d"]),
+    ],
+)
+def test_voices_of_an_earlier_run(output, expected, tmp_path):
+    folder = touch(
+        tmp_path / "in",
+        *("a.wav", "a_s1.wav", "a_s2.flac", "c_s1.wav", "c.txt"),
+        *("deep/b.mp3", "deep/b_s10.wav", "out/d.wav"),
+    )
+    where = output if output == "-" else tmp_path / output
+    done, others = find(folder, output=where)
+    assert sorted(job.name for job in done) == expected and not others
+
+
+def test_standard_input_is_copied_once(tmp_path, monkeypatch):
+    stdin = types.SimpleNamespace(buffer=io.BytesIO(b"sound"))
+    monkeypatch.setattr(jobs.sys, "stdin", stdin)
+    (job,), others = find("-", "-", scratch=tmp_path)
+    assert job.path.read_bytes() == b"sound"
+    assert "given twice" in others["standard input"]
+
+
+def test_standard_input_that_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs.sys, "stdin", None)
+    done, others = find("-", scratch=tmp_path)
+    assert not done and "is closed" in others["standard input"]
+
+
+def test_standard_input_that_cannot_be_copied(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(jobs.shutil, "copyfileobj", full)
+    done, others = find("-", scratch=tmp_path)
+    assert not done and "No space left" in others["standard input"]
+
+
+# Batches
+
+
+def recordings(*seconds):
+    return [
+        (number, types.SimpleNamespace(frames=each * 8000, rate=8000))
+        for number, each in enumerate(seconds)
+    ]
+
+
+def lengths(batches):
+    return [[r.frames // r.rate for _, r in batch] for batch in batches]
+
+
+def test_batches_hold_what_is_alike_and_long_ones_are_alone():
+    pairs = recordings(40, 3, 20, 1, 30, 2, 31, 19)
+    got = lengths(in_batches(pairs, 2, longest=30))
+    assert got == [[1, 2], [3, 19], [20, 30], [31], [40]]
+
+
+def test_alone_all_keep_their_order():
+    got = lengths(in_batches(recordings(4, 40, 3, 2), 1, longest=30))
+    assert got == [[4], [40], [3], [2]]
+
+
+def test_no_more_is_opened_than_is_looked_at():
+    opened = []
+
+    def pairs():
+        while True:
+            opened.extend(recordings(1))
+            yield opened[-1]
+
+    batches = in_batches(pairs(), 3, longest=30)
+    assert len(next(batches)) == 3
+    assert len(opened) == 3 * jobs.LOOK_AHEAD
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (UserError("As it is."), "As it is."),
+        (MemoryError(), "a.wav: not enough memory: MemoryError()"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate"), "not enough mem"),
+        (RuntimeError("an illegal memory access"), "a.wav cannot be separated"),
+        (RuntimeError("two\nlines"), "a.wav cannot be separated: two."),
+        (OSError(errno.EIO, "I/O error"), "Cannot read a.wav: I/O error."),
+    ],
+)
+def test_errors_are_one_line(error, message):
+    said = str(plain_error("a.wav", error))
+    assert message in said and "\n" not in said
