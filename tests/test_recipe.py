@@ -20,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import train
 from dpcl_dprnn.audio import write_wav
+from dpcl_dprnn.inference import SpeechSeparator
 
 RECIPE = pathlib.Path(train.__file__).parent
 RATE = 8000
@@ -135,7 +136,8 @@ def test_files_are_written(experiment):
     for name in (
         *SCORES,
         *("train_log.txt", "log.txt", "env.log", "train.py"),
-        *("hyperparams.yaml", "summary.json"),
+        *("hyperparams.yaml", "summary.json", "report.html"),
+        *("test_set.csv", "test_speakers.csv", "model/separator.ckpt"),
     ):
         assert (experiment / name).stat().st_size > 0, name
     checkpoints = list((experiment / "save").glob("CKPT*"))
@@ -194,6 +196,45 @@ def test_separated_voices_are_written(experiment, data):
             assert info.frames == soundfile.info(mixture).frames
             assert (info.samplerate, info.channels) == (RATE, 1)
     assert paths == []
+
+
+@pytest.mark.parametrize("head", ["masks", "kmeans"])
+def test_all_ways_to_the_voices_agree(
+    head, experiment, data, options, tmp_path
+):
+    """Evaluation, Python and the command line, on the test mixtures."""
+    separator = SpeechSeparator.from_hparams(
+        source=str(experiment / "model"),
+        run_opts={"device": options[0].removeprefix("--device=")},
+    )
+    command(
+        *("separate.py", data / "wav8k" / "min" / "tt" / "mix", options[0]),
+        *("--model", experiment / "model", "--output", tmp_path),
+        *("--head", head),
+    )
+    examples = sorted((experiment / "examples").glob("*.npz"))
+    assert len(examples) == 3
+    for path in examples:
+        with np.load(path) as kept:
+            name, mixture, expected = (
+                str(kept["name"]),
+                kept["mixture"],
+                kept[head],
+            )
+        batch = torch.from_numpy(mixture)[None]
+        by_batch = separator.separate_batch(batch, 2, head)[0].cpu().numpy().T
+        by_command = np.stack(
+            [
+                soundfile.read(tmp_path / f"{name}_s{n}.wav", dtype="float32")[
+                    0
+                ]
+                for n in (1, 2)
+            ]
+        )
+        assert by_command == pytest.approx(by_batch, abs=1e-5)
+        if np.abs(by_batch - expected).max() > 1e-5:  # in another order
+            by_batch = by_batch[::-1]
+        assert by_batch == pytest.approx(expected, abs=1e-5)
 
 
 def test_test_only_repeats_the_scores(experiment, data, options):
