@@ -2,8 +2,9 @@
 
 import contextlib
 import pathlib
+import subprocess
+import sys
 
-import hyperpyyaml
 import pytest
 import torch
 from model_folder import HPARAMS, make_model_folder
@@ -69,7 +70,7 @@ def test_nothing_else_is_let_through(attack, tmp_path):
     assert "\n" not in message and "--trust_model" in message
 
 
-def test_references_that_are_resolved_twice_do_nothing(tmp_path):
+def test_references_that_are_resolved_twice_do_nothing(tmp_path, monkeypatch):
     """The first pass shows a harmless text, the second one a tuple."""
     made = tmp_path / "made"
     text = (
@@ -77,11 +78,15 @@ def test_references_that_are_resolved_twice_do_nothing(tmp_path):
         "a: !ref <c>\n"
         "c: !ref \"'<k>'\"\n"
         "k: !ref \"'\\\\\\\\x28!!python/object/apply:os.mkdir "
-        f"[{made}])'<e>\"\n"
+        "[made])'<e>\"\n"
     )
-    hyperpyyaml.load_hyperpyyaml(
-        hyperpyyaml.resolve_references(text).getvalue()
+    program = (
+        "import sys, hyperpyyaml as h; "
+        "h.load_hyperpyyaml(h.resolve_references(sys.argv[1]).getvalue())"
     )
+    # In a process of its own, as what was loaded before changes HyperPyYAML.
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", program, text], check=True)
     assert made.exists()  # the attack is one
     made.rmdir()
     with contextlib.suppress(UserError):
