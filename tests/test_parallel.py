@@ -24,7 +24,7 @@ import os, sys, time
 from dpcl_dprnn.parallel import parallel_map
 
 def work(seconds):
-    print("working", flush=True)
+    os.write(1, b"working\\n")
     time.sleep(seconds)
 
 if __name__ == "__main__":
