@@ -21,8 +21,8 @@ import time
 
 from dpcl_dprnn.errors import UserError, writing_error
 from dpcl_dprnn.jobs import Job, find_jobs, in_batches, plain_error, reason
+from dpcl_dprnn.recordings import HIGHEST
 
-HIGHEST = 384_000  # Hz
 # Of one recording, past which the others are separated. Memory that a GPU
 # lacks is a RuntimeError.
 FAILURES = (UserError, OSError, RuntimeError, MemoryError)

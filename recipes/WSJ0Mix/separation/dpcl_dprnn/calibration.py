@@ -5,9 +5,7 @@ import torch
 
 from .counting import calibrate
 from .losses import audible_sources
-from .scaling import fit_gains
-
-TINY = 1e-20
+from .scaling import TINY, fit_gains
 
 
 @torch.no_grad()

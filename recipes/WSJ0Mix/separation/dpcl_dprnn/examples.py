@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .audio import atomic_path
-from .evaluation import audible
+from .references import audible
 from .targets import bin_weights, dominant_source
 
 EXAMPLES = "examples"  # the folder

@@ -13,6 +13,7 @@ from .errors import UserError, first_line
 from .model_folder import HPARAMS, WEIGHTS, load_weights
 from .model_source import find_file, load_hparams
 from .recordings import (
+    HIGHEST,
     FileRecording,
     SignalRecording,
     count_frames,
@@ -23,7 +24,6 @@ from .windows import fit_overlap, separate_windows
 
 WINDOW = 30.0  # seconds; what is longer is separated in such windows
 OVERLAP = 2.0  # seconds that a window shares with the next, at least
-HIGHEST = 384_000  # Hz
 EAR = 3.0  # seconds of a piece to count the speakers of a long recording in
 LISTEN = 24  # such pieces, spread over it
 ENOUGH = 0.1  # of those with speech have to have so many speakers

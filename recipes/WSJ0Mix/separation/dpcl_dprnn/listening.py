@@ -8,12 +8,16 @@ import numpy as np
 
 from .audio import atomic_path, audio_info, write_wav
 from .errors import UserError
-from .recordings import FileRecording, count_frames, resampled
+from .recordings import (
+    HIGHEST,
+    UNKNOWN,
+    FileRecording,
+    count_frames,
+    resampled,
+)
 from .report_spectra import shared_scale, stft, track_figure
 
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
-HIGHEST = 384_000  # Hz
-UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
 WIDTH = 7.0  # inches
 
 

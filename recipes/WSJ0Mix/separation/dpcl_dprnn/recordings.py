@@ -12,6 +12,7 @@ from .errors import UserError
 
 BLOCK = 1.0  # seconds to read at a time
 LARGEST = 1e6  # of a sample; floating-point files may hold anything
+HIGHEST = 384_000  # Hz, of recordings and voices
 UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
 
 
