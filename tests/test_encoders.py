@@ -98,6 +98,29 @@ def test_learned_encoder_agrees_with_stock_inside(length, device):
     torch.testing.assert_close(inside, expected)
 
 
+@pytest.mark.parametrize("kernel_size", [2, 16])
+@pytest.mark.parametrize("length", [1, 16, 100, 1000])
+def test_learned_decoder_is_the_transposed_convolution(
+    kernel_size, length, device
+):
+    """Without the encoder's padding; of what lies in memory in any order."""
+    decoder = LearnedDecoder(kernel_size, 24).to(device).double()
+    stride = kernel_size // 2
+    frames = LearnedEncoder(kernel_size, 24).frames(length)
+    x = torch.randn(2, 24, frames, device=device).double().requires_grad_()
+    expected = torch.nn.ConvTranspose1d.forward(decoder, x)[:, 0, stride:]
+    expected = expected[:, :length]
+    direction = torch.randn_like(expected)
+    inputs = [x, decoder.weight]
+    slopes = torch.autograd.grad(expected, inputs, direction)
+    for order in ((0, 1, 2), (0, 2, 1)):
+        y = x.permute(order).contiguous().permute(order)
+        got = decoder(y, length=length)
+        torch.testing.assert_close(got, expected)
+        got = torch.autograd.grad(got, inputs, direction)
+        torch.testing.assert_close(got, slopes)
+
+
 @pytest.mark.parametrize("kernel_size", [-2, 0, 1, 15])
 def test_learned_encoder_refuses_a_kernel_without_a_half(kernel_size):
     with pytest.raises(ValueError, match="kernel_size"):

@@ -43,6 +43,17 @@ def explicit(embeddings, targets, weights):
     )
 
 
+def affinity_error(*utterance):
+    v, y = explicit(*utterance)
+    return (v @ v.T - y @ y.T).square().sum()
+
+
+def projections(*utterance):
+    """tr(P_V P_Y), P the projections on the columns of V and Y."""
+    v, y = explicit(*utterance)
+    return ((v @ torch.linalg.pinv(v)) @ (y @ torch.linalg.pinv(y))).trace()
+
+
 # Deep clustering
 
 
@@ -51,12 +62,36 @@ def test_dpcl_is_the_weighted_affinity_error(num_spks, device):
     embeddings, targets = unit(3, 4, 9, 5), one_hot(num_spks, 3, 4, 9)
     weights = torch.rand(3, 4, 9) * (torch.rand(3, 4, 9) > 0.3)
     arguments = (embeddings, targets, weights)
-    expected = []
-    for utterance in zip(*arguments, strict=True):
-        v, y = explicit(*utterance)
-        expected.append((v @ v.T - y @ y.T).square().sum().float())
+    utterances = zip(*arguments, strict=True)
+    expected = torch.stack([affinity_error(*each) for each in utterances])
     loss = dpcl_loss(*(x.to(device) for x in arguments))
-    torch.testing.assert_close(loss.cpu(), torch.stack(expected))
+    torch.testing.assert_close(loss.cpu(), expected.float())
+
+
+@SPEAKERS
+@pytest.mark.parametrize(
+    "loss, definition",
+    [
+        (dpcl_loss, lambda *utterance: affinity_error(*utterance)),
+        (
+            lambda *batch: whitened_dpcl_loss(*batch, ridge=0),
+            lambda *utterance: 5 - projections(*utterance),
+        ),
+    ],
+    ids=["dpcl", "whitened"],
+)
+def test_gradient_is_that_of_the_definition(loss, definition, num_spks, device):
+    embeddings, targets = unit(3, 4, 9, 5), one_hot(num_spks, 3, 4, 9)
+    weights = torch.rand(3, 4, 9) + 0.1
+    expected = embeddings.clone().requires_grad_()
+    for utterance in zip(expected, targets, weights, strict=True):
+        definition(*utterance).backward()
+    arguments = [x.to(device) for x in (embeddings, targets, weights)]
+    arguments[0].requires_grad_()
+    loss(*arguments).sum().backward()
+    torch.testing.assert_close(
+        arguments[0].grad.cpu(), expected.grad, atol=2e-6, rtol=1e-4
+    )
 
 
 def anchors(num_spks, device):
@@ -83,16 +118,12 @@ def test_dpcl_anchors(num_spks, device):
 
 @SPEAKERS
 def test_whitened_dpcl_is_a_trace_of_projections(num_spks, device):
-    """D - tr(P_V P_Y), P the projections on the columns of V and Y."""
     embeddings, targets = unit(3, 4, 9, 5), one_hot(num_spks, 3, 4, 9)
     weights = torch.rand(3, 4, 9) + 0.1
     arguments = (embeddings, targets, weights)
-    expected = []
-    for utterance in zip(*arguments, strict=True):
-        v, y = explicit(*utterance)
-        overlap = (v @ torch.linalg.pinv(v)) @ (y @ torch.linalg.pinv(y))
-        expected.append((5 - overlap.trace()).float())
-    expected = torch.stack(expected)
+    utterances = zip(*arguments, strict=True)
+    expected = torch.stack([5 - projections(*each) for each in utterances])
+    expected = expected.float()
     on_device = [x.to(device) for x in arguments]
     exact = whitened_dpcl_loss(*on_device, ridge=0).cpu()
     torch.testing.assert_close(exact, expected, atol=1e-4, rtol=0)

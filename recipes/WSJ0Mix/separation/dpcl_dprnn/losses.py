@@ -24,15 +24,20 @@ def _gram_matrices(embeddings, targets, weights):
     """V'V [B, D, D], V'Y [B, D, C] and the diagonal of Y'Y [B, C], weighted.
 
     The weight w of a bin enters once in each product, which is the same as
-    scaling its rows of V and Y by sqrt(w).
+    scaling its rows of V and Y by sqrt(w). Only embeddings have a gradient.
     """
     v = embeddings.float().flatten(1, -2)  # [B, L * F, D], F runs faster
-    y = targets.float().flatten(1, -2)  # [B, L * F, C]
-    w = _normalised(weights).unsqueeze(-1)
-    wv = w * v
-    vv = wv.transpose(1, 2) @ v
-    vy = wv.transpose(1, 2) @ y
-    return vv, vy, (w * y).sum(dim=1)
+    y = targets.detach().float().flatten(1, -2)  # [B, L * F, C]
+    w = _normalised(weights.detach()).unsqueeze(-1)
+    # V'W [V, Y] in one product, with V as a constant on the right: V'WV is
+    # symmetric, so its slope is that of the left factor and its transpose.
+    size = v.shape[-1]
+    weighted = v.new_empty(*v.shape[:2], size + y.shape[-1])
+    torch.mul(v.detach(), w, out=weighted[..., :size])
+    torch.mul(y, w, out=weighted[..., size:])
+    vv, vy = (v.transpose(1, 2) @ weighted).tensor_split([size], dim=-1)
+    vv = vv + (vv - vv.detach()).transpose(1, 2)
+    return vv, vy, weighted[..., size:].sum(dim=1)
 
 
 def dpcl_loss(embeddings, targets, weights):

@@ -30,6 +30,8 @@ from torch.nn.utils.rnn import (
     pad_sequence,
 )
 
+from .dual_path import add_chunks, block, cut_chunks, pointwise
+
 
 class EmbeddingHead(torch.nn.Module):
     """A unit-norm embedding for every bin of a time-frequency grid.
@@ -94,15 +96,44 @@ class EmbeddingHead(torch.nn.Module):
         torch.Tensor, [B, L', F', D], of unit norm over D; of every
         `stride`-th of the L' frames
         """
+        x = x.transpose(1, 2)  # [B, L, N]
         if self.pool > 1:
             # Grid frame l is centred on trunk frame l * pool, give or take
             # half a trunk frame.
             left = self.pool // 2
-            right = max(0, frames * self.pool - left - x.shape[-1])
-            x = F.avg_pool1d(F.pad(x, (left, right)), self.pool)
-        x = x[..., : frames : self.stride].transpose(1, 2)  # [B, L', N]
+            right = frames * self.pool - left - x.shape[1]  # or cut off
+            x = F.pad(x, (0, 0, left, right)).unflatten(1, (-1, self.pool))
+            x = x[:, :: self.stride].mean(dim=2)
+        else:
+            x = x[:, : frames : self.stride]
         x = self.linear(x).unflatten(-1, (self.bins, self.size))
-        return F.normalize(x.float(), dim=-1)
+        return unit_norm(x)  # [B, L', F', D]
+
+
+def unit_norm(x):
+    """Divide vectors by their norm, in fp32.
+
+    As `torch.nn.functional.normalize`, by the kernel of PyTorch's weight
+    normalisation: its backward is one pass over a tensor that is the largest
+    of a training step, rather than ten.
+
+    Arguments
+    ---------
+    x : torch.Tensor, [..., D]
+
+    Returns
+    -------
+    torch.Tensor, [..., D], float32
+
+    Example
+    -------
+    >>> unit_norm(torch.tensor([3.0, -4.0]))
+    tensor([ 0.6000, -0.8000])
+    """
+    vectors = x.to(torch.float32, copy=True).add_(1e-12)  # none has norm 0
+    vectors = vectors.reshape(-1, x.shape[-1])
+    ones = vectors.new_ones(len(vectors), 1)
+    return torch._weight_norm(vectors, ones, 0).reshape(x.shape)
 
 
 class DualPathSeparator(Dual_Path_Model):
@@ -160,9 +191,9 @@ class DualPathSeparator(Dual_Path_Model):
         masks : torch.Tensor, [B, C, F, L], non-negative
         embeddings : torch.Tensor, [B, L', F', D], or None
         """
-        x, gap = self.chunks(features)  # [B, N, K, S]
-        frames = grid_frames or features.shape[-1]
-        return self.heads(self.blocks(x), gap, frames)
+        x = self.blocks(self.chunks(features))  # [B, K, S, N]
+        frames = features.shape[-1]
+        return self.heads(x, frames, grid_frames or frames)
 
     def forward_each(self, features, grid_frames):
         """Separate features of different lengths.
@@ -183,61 +214,51 @@ class DualPathSeparator(Dual_Path_Model):
         """
         cut = [self.chunks(each) for each in features]
         groups = {}
-        for index, (x, _) in enumerate(cut):
-            groups.setdefault(x.shape[-1], []).append(index)
+        for index, x in enumerate(cut):
+            groups.setdefault(x.shape[2], []).append(index)
         results = {}
         for indices in groups.values():
-            x = self.blocks(torch.cat([cut[index][0] for index in indices]))
+            x = self.blocks(torch.cat([cut[index] for index in indices]))
             for index, each in zip(indices, x.split(1), strict=True):
-                gap, frames = cut[index][1], grid_frames[index]
-                results[index] = self.heads(each, gap, frames)
+                frames = features[index].shape[-1]
+                results[index] = self.heads(each, frames, grid_frames[index])
         return [results[index] for index in range(len(features))]
 
     def chunks(self, features):
-        """The parent's layers before the blocks, [B, N, K, S], and padding."""
-        x = self.conv1d(self.norm(features))  # [B, N, L]
-        if self.use_global_pos_enc:
-            x = self.pos_enc(x.transpose(1, -1)).transpose(1, -1) + x * (
-                x.size(1) ** 0.5
-            )
-        return self._Segmentation(x, self.K)
+        """The parent's layers before the blocks, to [B, K, S, N]."""
+        x = pointwise(self.conv1d, self.norm(features).transpose(1, 2))
+        if self.use_global_pos_enc:  # x is [B, L, N]
+            x = self.pos_enc(x) + x * x.shape[-1] ** 0.5
+        return cut_chunks(x, self.K, self.overlap)
 
     def blocks(self, x):
-        """The parent's intra- and inter-chunk blocks, on [B, N, K, S]."""
+        """The parent's intra- and inter-chunk blocks, on [B, K, S, N]."""
         for layer in self.dual_mdl:
-            x = layer(x)
-        return self.prelu(x)
+            x = block(layer, x)
+        return x
 
-    def heads(self, x, gap, frames):
-        """Masks and embeddings of the trunk's output [B, N, K, S]."""
+    def heads(self, x, frames, grid_frames):
+        """Masks and embeddings of what the blocks give, [B, K, S, N]."""
+        x = F.prelu(x, self.prelu.weight)  # one weight for all channels
+        x = add_chunks(x, frames, self.overlap)  # [B, L, N]
         embeddings = None
         if self.embedding_head is not None:
-            embeddings = self.embedding_head(self._over_add(x, gap), frames)
-        return self.mask_head(x, gap), embeddings
+            embeddings = self.embedding_head(x.transpose(1, 2), grid_frames)
+        return self.mask_head(x), embeddings
 
-    def mask_head(self, x, gap):
-        """The parent's layers from the trunk's output to masks."""
-        x = self.conv2d(x)  # [B, C * N, K, S]
-        batch, _, chunk, chunks = x.shape
-        x = x.reshape(batch * self.num_spks, -1, chunk, chunks)
-        x = self._over_add(x, gap)  # [B * C, N, L]
-        x = self.end_conv1x1(self.output(x) * self.output_gate(x))
-        return self.activation(x.unflatten(0, (batch, self.num_spks)))
+    def mask_head(self, x):
+        """The parent's layers from the trunk's output [B, L, N] to masks.
 
-    def _Segmentation(self, input, K):
-        """Cut [B, N, L] into chunks [B, N, K, S]; also gives the padding."""
-        if self.overlap:
-            return super()._Segmentation(input, K)
-        gap = -input.shape[-1] % K
-        chunks = F.pad(input, (0, gap)).unflatten(-1, (-1, K))
-        return chunks.transpose(2, 3), gap
-
-    def _over_add(self, input, gap):
-        """Put chunks [B, N, K, S] together again to [B, N, L]."""
-        if self.overlap:
-            return super()._over_add(input, gap)
-        joined = input.transpose(2, 3).flatten(2)
-        return joined[..., : joined.shape[-1] - gap]
+        The parent adds up the chunks after its first layer; as that is
+        linear, they may as well be added before, and there are fewer of them.
+        """
+        x = pointwise(self.conv2d, x, times=2 if self.overlap else 1)
+        x = x.unflatten(-1, (self.num_spks, -1)).transpose(1, 2)
+        x = x.contiguous()  # [B, C, L, N], while it is small
+        gate = torch.sigmoid(pointwise(self.output_gate[0], x))
+        x = torch.tanh(pointwise(self.output[0], x)) * gate
+        x = self.activation(pointwise(self.end_conv1x1, x))  # [B, C, L, F]
+        return x.transpose(2, 3)
 
 
 class BLSTMSeparator(torch.nn.Module):
