@@ -87,6 +87,26 @@ def test_csv_has_a_row_for_each_utterance_and_their_average(tmp_path):
         assert float(rows[-1][column]) == pytest.approx(mean, abs=1e-4)
 
 
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_processes_that_score_change_nothing(jobs, tmp_path):
+    """Nor do they keep more utterances waiting than they should."""
+    utterances = {f"utterance {seed}": utterance(seed) for seed in range(12)}
+    utterances["silent"] = silent_utterance()
+    alone = evaluate(tmp_path / "alone", utterances)
+    results = Evaluation(Oracle(), tmp_path / "beside", RATE)
+    with results.scoring(jobs):
+        for name, signals in utterances.items():
+            add(results, name, *signals)
+            assert len(results.waiting) <= evaluation.WAITING * jobs
+    results.collect()
+    for each in (alone, results):
+        each.write()
+    for path in (tmp_path / "alone").iterdir():
+        assert (
+            path.read_bytes() == (tmp_path / "beside" / path.name).read_bytes()
+        )
+
+
 @pytest.mark.parametrize("heads", [["masks"], ["kmeans"], ["masks", "kmeans"]])
 def test_files_of_the_heads_that_there_are(heads, tmp_path):
     mixture, estimates, sources = utterance(0)

@@ -78,6 +78,19 @@ def test_all_ways_agree(length, head, separator, tmp_path):
         torch.testing.assert_close(other, voices, atol=1e-5, rtol=0)
 
 
+def test_bf16_is_another_precision_of_the_same(separator, model_folder):
+    """Within its 8 bits, and not the same to the bit."""
+    options = {"device": str(separator.device), "precision": "bf16"}
+    coarse = SpeechSeparator.from_hparams(
+        source=str(model_folder), run_opts=options
+    )
+    mixture = torch.from_numpy(noise(8000)[None])
+    fine = separator.separate_batch(mixture)
+    error = coarse.separate_batch(mixture) - fine
+    ratio = error.square().sum() / fine.square().sum()
+    assert 1e-8 < ratio < 1e-3
+
+
 @HEADS
 def test_voices_sum_to_the_mixture(head, separator, three):
     signal = torch.from_numpy(noise(9000))[None]

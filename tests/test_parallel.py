@@ -13,7 +13,7 @@ import pytest
 
 import dpcl_dprnn
 from dpcl_dprnn.errors import UserError
-from dpcl_dprnn.parallel import parallel_map
+from dpcl_dprnn.parallel import parallel_map, processes
 
 PACKAGE = pathlib.Path(dpcl_dprnn.__file__).parents[1]
 DEADLINE = 60  # seconds; far more than is needed
@@ -260,6 +260,15 @@ def test_progress_bar_counts_items(capsys, jobs):
     bar = capsys.readouterr().err.splitlines()[-1].rpartition("\r")[2]
     assert bar.startswith("mixing: 100%") and "7/7" in bar
     assert "mixture" in bar
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_calls_beside_other_work(jobs):
+    before = set(multiprocessing.active_children())
+    with processes(jobs) as submit:
+        futures = [submit(square, number) for number in range(5)]
+        assert [future.result() for future in futures] == [0, 1, 4, 9, 16]
+    assert set(multiprocessing.active_children()) == before
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@
 Everything else is set in the hparams file, and any of its keys on the command
 line (`--num_spks=3`). `--test_only` evaluates the best checkpoint of an
 earlier run. SpeechBrain's run options, such as `--device`, `--precision`,
-`--max_grad_norm`, `--skip_nonfinite_grads` and `--grad_accumulation_factor`,
+`--max_grad_norm`, `--nonfinite_patience` and `--grad_accumulation_factor`,
 may stand in either place. Several processes: `torchrun --nproc_per_node=N
 train.py ...`.
 """
@@ -15,28 +15,26 @@ import dataclasses
 import os
 import pathlib
 import sys
-import time
 
 import numpy as np
 import speechbrain as sb
 import torch
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
 
+from dpcl_dprnn.batches import make_loader, make_training_loader
 from dpcl_dprnn.calibration import calibrated
+from dpcl_dprnn.checkpoints import Settings
 from dpcl_dprnn.configuration import (
     check_evaluation,
     check_run_options,
     load_hparams,
     parse_command_line,
 )
-from dpcl_dprnn.data import (
-    check_batch,
-    make_loader,
-    mixture_datasets,
-)
+from dpcl_dprnn.data import mixture_datasets, training_lengths
+from dpcl_dprnn.distributed import Shard, leave_group, on_main, place
 from dpcl_dprnn.dynamic_sets import make_dynamic_sets
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.engine import Engine
+from dpcl_dprnn.errors import Stopped, UserError, lost_process, writing_error
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.examples import write_examples
 from dpcl_dprnn.losses import silence_loss
@@ -44,25 +42,21 @@ from dpcl_dprnn.model_folder import export_model
 from dpcl_dprnn.report import write_report
 from dpcl_dprnn.separation import load_pretrained, stack
 from dpcl_dprnn.speaker_groups import speaker_groups
-from dpcl_dprnn.training import (
-    exit_on_sigterm,
-    gather,
-    leave_group,
-    on_main,
-    reuse_memory,
-)
+from dpcl_dprnn.training import exit_on_sigterm, reuse_memory
 from dpcl_dprnn.unmixing import Unmixer
 from prepare_data import prepare_manifests
 
 
-class Separation(sb.Brain):
+class Separation(Engine):
     """Trains a `dpcl_dprnn.separation.Separator` on the mixed loss."""
 
     @property
     def separator(self):
-        """The separator without the wrapper that distributed runs put on."""
+        """The separator without what distribution and compilation wrap it in."""
         separator = self.modules.separator
-        return getattr(separator, "module", separator)
+        for wrapper in ("module", "_orig_mod"):  # of DDP, of torch.compile
+            separator = getattr(separator, wrapper, separator)
+        return separator
 
     def compute_forward(self, batch, stage):
         """Separate a batch.
@@ -89,6 +83,7 @@ class Separation(sb.Brain):
                 mixture, sources, lengths = self.hparams.train_mixing(
                     mixture, sources, lengths
                 )
+            self.seed_step(place()[0] + 1)  # dropout is each process's own
             separated = self.modules.separator(mixture)
             each = None
         else:
@@ -137,21 +132,9 @@ class Separation(sb.Brain):
             parts["dpcl"] = self.hparams.dpcl_loss(
                 separated.embeddings, targets, weights
             )
-        parts["loss"] = sum(
-            self.hparams.loss_weights[name] * values
-            for name, values in parts.items()
-        )
-        self.log_parts(parts)
         if stage == sb.Stage.TEST:
             self.score(predictions, batch.id)
-        return parts["loss"].mean()
-
-    def log_parts(self, parts):
-        """Add up the loss's parts over the stage, without a device sync."""
-        for name, values in parts.items():
-            total = self.totals.get(name, 0.0)
-            self.totals[name] = total + values.detach().sum()
-        self.count += len(values)
+        return self.total_loss(parts, self.hparams.loss_weights)
 
     def score(self, predictions, ids):
         """Score all heads on each utterance of a batch."""
@@ -164,36 +147,27 @@ class Separation(sb.Brain):
                 predictions["each"][index],
             )
 
-    def on_fit_start(self):
-        """Recover; a run that has had all its steps gets no more epochs."""
-        super().on_fit_start()
-        if self._optimizer_step_limit_exceeded:
-            self.hparams.epoch_counter.should_stop = True
-
-    def on_stage_start(self, stage, epoch=None):
-        """Reset the sums of the loss's parts."""
-        self.epoch = epoch
-        self.totals, self.count = {}, 0
-        self.stage_started = time.time()
-
     def on_fit_batch_start(self, batch, should_step):
-        """Seed a step, and set its learning rate if that goes by steps.
+        """Seed a batch, and set the learning rate if that goes by steps.
 
-        Every epoch, step and process draws other mixtures, and a resumed run
-        the same ones that it would have drawn.
+        Every epoch and batch draws other mixtures, and a resumed run the same
+        ones that it would have drawn.
         """
-        rank = int(sb.utils.distributed.get_rank() or 0)
-        key = [self.hparams.seed, self.epoch, self.step, rank]
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        self.seed_step()
         if should_step and self.hparams.step_scheduler is not None:
             self.hparams.step_scheduler(self.optimizer, self.optimizer_step + 1)
+
+    def seed_step(self, stream=0):
+        """Seed PyTorch's random numbers, of which there are several streams."""
+        key = [self.hparams.seed, self.epoch, self.step, stream]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log, and after validation save and set the learning rate."""
         stats = self.stage_averages()
         if stage == sb.Stage.TRAIN:
-            stats["seconds"] = round(time.time() - self.stage_started, 1)
             self.train_stats = stats
+            self.save_before_validation()
         elif stage == sb.Stage.VALID:
             rate = self.optimizer.param_groups[0]["lr"]
             if self.hparams.epoch_scheduler is not None:
@@ -204,26 +178,21 @@ class Separation(sb.Brain):
                     self.optimizer, next_rate
                 )
             self.hparams.epoch_counter.update_metric(stats["loss"])
-            self.hparams.train_logger.log_stats(
-                {"epoch": epoch, "lr": rate}, self.train_stats, stats
-            )
-            self.checkpointer.save_and_keep_only(
-                meta={"loss": stats["loss"], "epoch": epoch},
-                min_keys=["loss"],
-            )
+            self.log({"epoch": epoch, "lr": rate}, self.train_stats, stats)
+            self.save(True, meta={"loss": stats["loss"], "epoch": epoch})
         else:
             self.test_stats = stats
 
-    def stage_averages(self):
-        """Averages of the loss's parts over the stage and all processes."""
-        totals = {name: float(total) for name, total in self.totals.items()}
-        shares = gather((totals, self.count))
-        count = sum(share for _, share in shares)
-        names = sorted({name for totals, _ in shares for name in totals})
-        return {
-            name: sum(totals.get(name, 0.0) for totals, _ in shares) / count
-            for name in names
-        }
+    def log(self, *stats, **others):
+        """Log statistics; there is one logger, on the main process."""
+
+        def log():
+            try:
+                self.logger.log_stats(*stats, **others)
+            except OSError as error:
+                raise writing_error(self.hparams.train_log, error) from error
+
+        on_main(log)
 
 
 def main(argv):
@@ -241,22 +210,32 @@ def main(argv):
     if run_opts.device == "cpu":
         reuse_memory()
     hparams, overrides = load_hparams(hparams_file, overrides)
+    hparams_text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
+    settings = Settings(hparams_text, overrides, run_opts)
+    if not (run_opts.test_only or run_opts.debug):
+        on_main(settings.check, checkpointer=hparams["checkpointer"])
     on_main(
         make_output_folder,
         hparams=hparams,
         hparams_file=hparams_file,
         overrides=overrides,
     )
-    hparams_text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
     with exit_on_sigterm():
         datasets = make_datasets(hparams)
     check_evaluation(hparams)
     groups = speaker_groups(hparams["speaker_info"] or hparams["speech_folder"])
-    if not run_opts.test_only:
-        check_batch(datasets["train"], hparams["batch_size"])
+    valid_set = make_loader(
+        Shard(datasets["valid"]), hparams["valid_dataloader_opts"]
+    )
+    test_set = make_loader(
+        Shard(datasets["test"]), hparams["test_dataloader_opts"]
+    )
     if hparams["pretrained"]:
         load_pretrained(hparams["separator"], hparams["pretrained"])
 
+    hparams["checkpointer"].add_recoverable(
+        "settings", settings, optional_load=True
+    )
     brain = Separation(
         modules=hparams["modules"],
         opt_class=hparams["optimizer"],
@@ -264,18 +243,17 @@ def main(argv):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    brain.logger = hparams["train_logger"]() if if_main_process() else None
     check_run_options(brain)
-    valid_set = make_loader(datasets["valid"], hparams["valid_dataloader_opts"])
-    test_set = make_loader(datasets["test"], hparams["test_dataloader_opts"])
-    brain.fit(
-        hparams["epoch_counter"],
-        datasets["train"],
-        valid_set,
-        train_loader_kwargs={
-            "collate_fn": PaddedBatch,
-            **hparams["train_dataloader_opts"],
-        },
-    )
+    if not run_opts.test_only:
+        train_set = make_training_loader(
+            datasets["train"],
+            training_lengths(datasets["train"], hparams["training_crop"]),
+            hparams["train_dataloader_opts"],
+            hparams["max_batch_seconds"],
+            hparams["seed"],
+        )
+        brain.fit(hparams["epoch_counter"], train_set, valid_set)
     brain.evaluation = make_evaluation(brain, groups)
     test(brain, valid_set, test_set)
     if if_main_process():
@@ -369,12 +347,11 @@ def make_evaluation(brain, groups):
 def test(brain, valid_set, test_set):
     """Score the best checkpoint on the test set."""
     hparams, evaluation = brain.hparams, brain.evaluation
-    if brain.checkpointer.find_checkpoint(min_key="loss") is None:
+    if brain.checkpointer.recover_if_possible(min_key="loss") is None:
         raise UserError(
             f"No checkpoint in {hparams.save_folder}: there is nothing to "
             "test. Train first, or set --output_folder to a trained one."
         )
-    brain.checkpointer.recover_if_possible(min_key="loss")
     brain.separator.eval()
     # By one process for all: the last digits may differ between devices.
     fitted = on_main(
@@ -386,9 +363,10 @@ def test(brain, valid_set, test_set):
     utterances = test_set.dataset.dataset
     heard = range(min(hparams.num_audio, len(utterances)))
     evaluation.audio_ids = {utterances[index]["id"] for index in heard}
-    brain.evaluate(test_set, min_key="loss")
+    with evaluation.scoring(hparams.scoring_workers):
+        brain.evaluate(test_set, min_key="loss")
     evaluation.collect()
-    hparams.train_logger.log_stats(  # every process has to call it
+    brain.log(
         {"epoch loaded": hparams.epoch_counter.current},
         test_stats=brain.test_stats,
     )
@@ -436,9 +414,27 @@ def run(argv):
         # The last line, as one of a loader's worker has its traceback before.
         line = str(error).strip().splitlines()[-1]
         line = line.removeprefix("dpcl_dprnn.errors.UserError: ")
-        if if_main_process() or not isinstance(error, UserError):
+        if if_main_process() or not getattr(error, "everywhere", False):
             print(f"train.py: error: {line}", file=sys.stderr)
         sys.exit(1)
+    except RuntimeError as error:
+        line = lost_process(error)
+        if line is None:
+            raise
+        print(f"train.py: error: {line}", file=sys.stderr)
+        sys.exit(1)
+    except Stopped as error:
+        if if_main_process():
+            print(
+                f"train.py: stopped by SIGTERM. {error} The same command goes "
+                "on from there.",
+                file=sys.stderr,
+                flush=True,
+            )
+        if place()[1] > 1 and not error.together:
+            os._exit(143)  # nobody waits for this process, nor it for them
+        leave_group()
+        sys.exit(143)
     except KeyboardInterrupt:
         print("train.py: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -1,6 +1,5 @@
 """From manifests to batches, and what training does to a batch."""
 
-import os
 import pathlib
 import zlib
 
@@ -8,14 +7,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from speechbrain.augment.time_domain import SpeedPerturb
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.data_pipeline import provides, takes
-from torch.utils.data import DataLoader
 
 from .audio import read_audio
-from .errors import UserError, first_line
-from .training import Shard
+from .distributed import place
+from .errors import UserError
 
 
 def mixture_dataset(
@@ -113,43 +110,23 @@ def mixture_datasets(manifests, training_crop, **arguments):
     }
 
 
-def make_loader(dataset, options):
-    """A loader over this process's share of a validation or test set.
+def training_lengths(dataset, crop):
+    """The seconds of each training mixture, as they are taken.
 
     Arguments
     ---------
-    dataset : DynamicItemDataset
-        The set.
-    options : dict
-        Of `torch.utils.data.DataLoader`.
+    dataset : DynamicItemDataset or dynamic.DynamicMixtures
+    crop : float
+        The most seconds that are taken of one.
 
     Returns
     -------
-    torch.utils.data.DataLoader
-
-    Raises
-    ------
-    UserError
-        When an option is not one of a loader.
+    list of float
     """
-    try:
-        return DataLoader(Shard(dataset), collate_fn=PaddedBatch, **options)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The dataloader_opts {options} do not fit: {first_line(error)}."
-        ) from error
-
-
-def check_batch(dataset, batch_size):
-    """Refuse a training set that does not fill a batch of every process."""
-    ranks = int(os.environ.get("WORLD_SIZE", 1))
-    if len(dataset) < batch_size * ranks:
-        raise UserError(
-            f"There are {len(dataset)} training mixtures, fewer than a batch "
-            f"of {batch_size} on each of {ranks} processes. Add data, set a "
-            "larger dynamic_mixing.train if they are mixed on the fly, or "
-            "lower --batch_size."
-        )
+    rows = getattr(dataset, "data", None)
+    if rows is None:  # mixed on the fly: not known before
+        return [crop] * len(dataset)
+    return [min(float(rows[i]["duration"]), crop) for i in dataset.data_ids]
 
 
 class RandomMixing(torch.nn.Module):
@@ -157,7 +134,9 @@ class RandomMixing(torch.nn.Module):
 
     The sources may be sped up or slowed down, dealt anew to the mixtures, and
     scaled by random gains; the mixture is the sum of what comes out, and of
-    what noise there was in the mixture. Random numbers are PyTorch's.
+    what noise there was in the mixture. Random numbers are PyTorch's: of a
+    batch that several processes share, each of them has to have the same, and
+    takes those of its own utterances. Sources are dealt within a process.
 
     Arguments
     ---------
@@ -214,11 +193,11 @@ class RandomMixing(torch.nn.Module):
         if self.perturb is not None:
             sources, lengths = self.change_speeds(sources, lengths)
         if self.shuffle:
-            order = torch.rand(batch, count, device=device).argsort(dim=0)
+            order = self.draw(batch, count, device).argsort(dim=0)
             columns = torch.arange(count, device=device)
             sources, lengths = sources[order, columns], lengths[order, columns]
         if self.gain_db:
-            gains = 2 * torch.rand(batch, count, 1, device=device) - 1
+            gains = 2 * self.draw(batch, count, device).unsqueeze(-1) - 1
             sources = sources * 10 ** (self.gain_db * gains / 20)
         # The shortest source ends the mixture, as in wsj0-mix "min".
         lengths = lengths.min(dim=1).values
@@ -227,6 +206,12 @@ class RandomMixing(torch.nn.Module):
         sources = sources * valid
         noise = F.pad(noise, (0, len(steps) - before)) * valid.squeeze(1)
         return sources.sum(dim=1) + noise, sources, lengths
+
+    def draw(self, batch, count, device):
+        """Uniform random numbers [B, C] for this process's utterances."""
+        rank, ranks = place()
+        drawn = torch.rand(batch * ranks, count, device=device)
+        return drawn[rank::ranks]
 
     def change_speeds(self, sources, lengths):
         """Perturb the speed of each source of the batch by itself."""

@@ -15,6 +15,58 @@ class UserError(Exception):
     and exit with status 1.
     """
 
+    everywhere = True  # on all processes of a run: the first tells it
+
+
+class Stopped(Exception):
+    """Training was asked to stop, and can go on later from what it has saved.
+
+    Arguments
+    ---------
+    message : str
+    together : bool
+        Whether all processes stop at the same point.
+    """
+
+    def __init__(self, message, together=True):
+        super().__init__(message)
+        self.together = together
+
+
+def lost_process(error):
+    """One line on a process that is gone, or None if it is something else.
+
+    Arguments
+    ---------
+    error : RuntimeError
+        As PyTorch raises it where a worker of a loader dies, and in a process
+        of a distributed run where another one does.
+
+    Returns
+    -------
+    str or None
+
+    Example
+    -------
+    >>> lost_process(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
+    'A worker that loads data has died (DataLoader worker (pid 7) is killed by signal: Killed). If memory ran out, lower --num_workers or --batch_size; the same command goes on from the last checkpoint.'
+    """
+    line = first_line(error).rstrip(". ")
+    if "DataLoader worker" in line:
+        return (
+            f"A worker that loads data has died ({line}). If memory ran out, "
+            "lower --num_workers or --batch_size; the same command goes on "
+            "from the last checkpoint."
+        )
+    text = str(error).lower()
+    if any(word in text for word in ("gloo", "nccl", "by peer", "tcpstore")):
+        return (
+            f"Another process of this run has ended ({line[:200]}). Its own "
+            "message says why; the same command goes on from the last "
+            "checkpoint."
+        )
+    return None
+
 
 def first_line(error):
     """The first line of an exception's message, or what else it says."""
@@ -52,7 +104,7 @@ def writing_error(path, error):
     return UserError(f"Cannot write {path}: {why}. {advice}")
 
 
-def few(names):
+def few(names, most=3):
     """The first of many names, for a message.
 
     Example
@@ -60,4 +112,4 @@ def few(names):
     >>> few(["a", "b", "c", "d"])
     'a, b, c, ...'
     """
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,5 +1,7 @@
 """Scores of a test set: collected utterance by utterance, written once."""
 
+import collections
+import contextlib
 import csv
 import io
 import json
@@ -9,10 +11,11 @@ import pathlib
 import numpy as np
 
 from .audio import write_text, write_wav
-from .metrics import assign, score_utterance, si_snr_of
+from .distributed import gather
+from .metrics import assign, score_all, si_snr_of
+from .parallel import call_now, processes
 from .references import audible, ideal_voices, level_difference
 from .speaker_groups import groups_of
-from .training import gather
 
 RESULT_FILES = {
     "masks": "test_results.csv",
@@ -22,6 +25,8 @@ RESULT_FILES = {
 
 TEST_SET = "test_set.csv"
 SPEAKERS = "test_speakers.csv"
+SCORED = ("sdr", "si-snr", "ideal_sdr_i", "ideal_si-snr_i")  # of the mixture
+WAITING = 4  # utterances for each process that scores
 
 
 class Evaluation:
@@ -65,6 +70,40 @@ class Evaluation:
         self.scores = {}  # head -> utterance -> scores
         self.facts = {}  # utterance -> what is known of it
         self.speakers = {}  # utterance -> what is known of each speaker
+        self.waiting = collections.deque()  # utterances that are being scored
+        self.submit, self.most = call_now, 0
+
+    @contextlib.contextmanager
+    def scoring(self, jobs):
+        """Score in other processes, beside what this one does in the block.
+
+        Arguments
+        ---------
+        jobs : int
+            Processes; with 0 this one scores.
+        """
+        with processes(jobs) as submit:
+            self.submit, self.most = submit, WAITING * jobs
+            yield
+            self._keep_scores(0)
+        self.submit, self.most = call_now, 0
+
+    def _keep_scores(self, most):
+        """Wait until at most so many utterances are being scored."""
+        while len(self.waiting) > most:
+            snt_id, separated, future = self.waiting.popleft()
+            scores, best = future.result()
+            if not separated:  # a single speaker
+                scores = {
+                    head: undefined(each) for head, each in scores.items()
+                }
+                best = undefined(best)
+            for head, each in scores.items():
+                self.scores.setdefault(head, {})[snt_id] = each
+            for name in ("sdr", "si-snr"):
+                gain = best[f"{name}_i"]
+                self.facts[snt_id][name] = best[name] - gain
+                self.facts[snt_id][f"ideal_{name}_i"] = gain
 
     def add(self, snt_id, mixture, sources, separated):
         """Score one utterance.
@@ -88,30 +127,26 @@ class Evaluation:
             counted = self.unmixer.count(mixture, separated.embeddings)
         ideal = ideal_voices(mixture, sources, self.sample_rate).cpu().numpy()
         mixture, sources = mixture.cpu().numpy(), sources.cpu().numpy()
-        for head, estimates in voices.items():
-            scores = self._score(mixture, estimates, sources)
-            self.scores.setdefault(head, {})[snt_id] = scores
-            if snt_id in self.audio_ids:
+        if snt_id in self.audio_ids:
+            for head, estimates in voices.items():
                 self._write_voices(head, snt_id, mixture, estimates)
         if len(sources) > 1:
             self.speakers[snt_id] = self._each_speaker(
                 snt_id, mixture, sources, voices
             )
-        best = without_lone(
-            score_utterance(mixture, ideal, sources)[0], sources
-        )
         self.facts[snt_id] = {
             "seconds": len(mixture) / self.sample_rate,
             "num_spks": len(sources),
             "level_difference": level_difference(sources),
-            "sdr": best["sdr"] - best["sdr_i"],
-            "si-snr": best["si-snr"] - best["si-snr_i"],
-            "ideal_sdr_i": best["sdr_i"],
-            "ideal_si-snr_i": best["si-snr_i"],
+            **dict.fromkeys(SCORED),
             "genders": "-".join(sorted(groups_of(snt_id, self.groups))),
             "counted": counted[0],
             "confidence": counted[1],
         }
+        rate = self.sample_rate if self.perceptual else None
+        future = self.submit(score_all, mixture, sources, voices, ideal, rate)
+        self.waiting.append((snt_id, len(sources) > 1, future))
+        self._keep_scores(self.most)
 
     def _each_speaker(self, snt_id, mixture, sources, voices):
         """What is known of each speaker of an utterance."""
@@ -142,11 +177,6 @@ class Evaluation:
             order = assign(estimates, sources.cpu().numpy())
             voices[head] = estimates[order]
         return voices
-
-    def _score(self, mixture, estimates, sources):
-        rate = self.sample_rate if self.perceptual else None
-        scores, _ = score_utterance(mixture, estimates, sources, rate)
-        return without_lone(scores, sources)
 
     def _write_voices(self, head, snt_id, mixture, estimates):
         """Write voices at the mixture's level; all softer if one would clip."""
@@ -238,9 +268,9 @@ def describe(summary):
     return "\n".join(lines)
 
 
-def without_lone(scores, sources):
-    """The scores, or NaN of a single speaker: nothing was separated."""
-    return scores if len(sources) > 1 else dict.fromkeys(scores, float("nan"))
+def undefined(scores):
+    """The same scores, of which none is defined."""
+    return dict.fromkeys(scores, float("nan"))
 
 
 def _as_csv(rows, averages=False):

@@ -7,6 +7,7 @@ import typing
 import numpy as np
 import torch
 from speechbrain.inference.interfaces import Pretrained
+from speechbrain.utils.autocast import AMPConfig
 from speechbrain.utils.data_utils import split_path
 
 from .errors import UserError, first_line
@@ -82,6 +83,10 @@ class SpeechSeparator(Pretrained):
         self.unmixer = Unmixer.from_hparams(
             {**vars(self.hparams), "separator": self.mods.separator}
         )
+        if self.precision != "fp32":
+            self.mods.separator.inference_dtype = AMPConfig.from_name(
+                self.precision
+            ).dtype
 
     @classmethod
     def from_hparams(
@@ -110,8 +115,8 @@ class SpeechSeparator(Pretrained):
             Whether to refuse hyperparams that could run any program. Switch
             it off only for a folder that you trust as you trust a program.
         **kwargs
-            Such as `run_opts={"device": "cuda"}`, see SpeechBrain's
-            `Pretrained`.
+            Such as `run_opts={"device": "cuda", "precision": "bf16"}`, see
+            SpeechBrain's `Pretrained`.
 
         Returns
         -------

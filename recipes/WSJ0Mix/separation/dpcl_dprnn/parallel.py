@@ -78,21 +78,59 @@ def _cores():
 
 
 def _in_processes(function, items, jobs, chunk):
+    waiting = collections.deque()
+    with processes(jobs) as submit:
+        for batch in _batches(items, chunk):
+            waiting.append(submit(_call_all, function, batch))
+            if len(waiting) > 3 * jobs:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def processes(jobs):
+    """Processes that work beside this one within a block.
+
+    Arguments
+    ---------
+    jobs : int
+        How many; with 0 the work is done by this one.
+
+    Yields
+    ------
+    callable
+        Takes a function and its arguments, which have to be picklable, and
+        gives a `concurrent.futures.Future`.
+
+    Raises
+    ------
+    UserError
+        When a process dies, most often for lack of memory.
+
+    Example
+    -------
+    >>> with processes(0) as submit:
+    ...     submit(max, 1, 2).result()
+    2
+    """
+    if not jobs:
+        yield call_now
+        return
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs,
         # Forking a process with threads (torch has some) can hang.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
     )
-    waiting = collections.deque()
+
+    def submit(function, *arguments):
+        called = arguments[0] if function is _call_all else function
+        with _starting(called):
+            return pool.submit(function, *arguments)
+
     try:
-        for batch in _batches(items, chunk):
-            with _starting(function):
-                waiting.append(pool.submit(_call_all, function, batch))
-            if len(waiting) > 3 * jobs:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        yield submit
     except concurrent.futures.process.BrokenProcessPool as error:
         raise UserError(
             "A process at work was killed, most often for lack of memory. "
@@ -100,6 +138,13 @@ def _in_processes(function, items, jobs, chunk):
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def call_now(function, *arguments):
+    """What `processes` yields where there are none."""
+    done = concurrent.futures.Future()
+    done.set_result(function(*arguments))
+    return done
 
 
 @contextlib.contextmanager

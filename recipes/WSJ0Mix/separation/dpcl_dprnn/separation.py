@@ -2,6 +2,7 @@
 masked and decoded. Axis letters are in model.py.
 """
 
+import contextlib
 import pathlib
 import typing
 
@@ -68,6 +69,7 @@ class Separator(torch.nn.Module):
         self.decoder = decoder
         self.grid_encoder = grid_encoder or encoder
         self.grid_decoder = grid_decoder or decoder
+        self.inference_dtype = None  # of the model in `separate_each`: as it is
 
     def forward(self, mixture):
         """Separate with the mask head, and embed.
@@ -119,7 +121,8 @@ class Separator(torch.nn.Module):
             ]
             features = [self.encoder.features(each) for each in encoded]
         grid_frames = [self.grid_encoder.frames(len(x)) for x in mixtures]
-        outputs = self.model.forward_each(features, grid_frames)
+        with self._inference_precision(mixtures[0].device):
+            outputs = self.model.forward_each(features, grid_frames)
         results = []
         for (masks, embeddings), each, x, peak in zip(
             outputs, encoded, mixtures, peaks, strict=True
@@ -137,6 +140,11 @@ class Separator(torch.nn.Module):
         if self.model.embedding_head is not None:
             heads += ("kmeans",)
         return heads
+
+    def _inference_precision(self, device):
+        if self.inference_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, self.inference_dtype)
 
     def _mask(self, masks, encoded, length):
         """Mask [B, F, L] by [B, C, F, L] and decode to [B, C, T]."""

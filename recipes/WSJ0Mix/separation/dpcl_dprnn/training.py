@@ -2,24 +2,12 @@
 
 import contextlib
 import ctypes
-import gc
 import platform
-import shutil
 import signal
 import sys
 
 import torch
-from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.distributed import (
-    ddp_barrier,
-    get_rank,
-    if_main_process,
-    is_distributed_initialized,
-    run_on_main,
-)
 from speechbrain.utils.epoch_loop import EpochCounterWithStopper
-
-from .errors import UserError, first_line
 
 
 class EarlyStopping(EpochCounterWithStopper):
@@ -54,61 +42,6 @@ class EarlyStopping(EpochCounterWithStopper):
     @current.setter
     def current(self, number):
         self._current.fill_(number)
-
-
-class AtomicCheckpointer(Checkpointer):
-    """SpeechBrain's checkpointer, mended to show whole checkpoints only.
-
-    The parent's checkpoint counts from its first file on, so that a full
-    disk or a kill leaves one that cannot be loaded in front of the good
-    ones. Here it gets its name when all of it is written.
-    """
-
-    PARTIAL = "partial+"
-
-    def _new_checkpoint_dirpath(self):
-        final = super()._new_checkpoint_dirpath()
-        return final.with_name(self.PARTIAL + final.name)
-
-    def save_checkpoint(self, *args, **kwargs):
-        """See the parent; a failure is a `UserError` and leaves no trace."""
-        try:
-            saved = super().save_checkpoint(*args, **kwargs)
-        except (OSError, RuntimeError) as error:
-            self._remove_partial()
-            raise UserError(
-                f"Cannot save a checkpoint in {self.checkpoints_dir}: "
-                f"{first_line(error)}. If the disk is full, free some space "
-                "and run the same command again: earlier checkpoints are "
-                "whole."
-            ) from error
-        if saved is not None:  # the main process
-            name = saved.path.name.removeprefix(self.PARTIAL)
-            final = saved.path.with_name(name)
-            saved.path.rename(final)
-            self._remove_partial()
-            files = {k: final / p.name for k, p in saved.paramfiles.items()}
-            saved = saved._replace(path=final, paramfiles=files)
-        ddp_barrier()  # the other processes list the checkpoints next
-        return saved
-
-    def load_checkpoint(self, checkpoint):
-        """See the parent; one of another model is a `UserError`."""
-        try:
-            super().load_checkpoint(checkpoint)
-        except RuntimeError as error:
-            raise UserError(
-                f"{checkpoint.path} does not fit this model "
-                f"({first_line(error)}). Choose another --output_folder, or "
-                "the hparams it was trained with."
-            ) from error
-
-    def _remove_partial(self):
-        """Remove what failed or killed saves have left."""
-        if not if_main_process():
-            return
-        for folder in self.checkpoints_dir.glob(self.PARTIAL + "*"):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def fastest_precision():
@@ -151,75 +84,6 @@ def reuse_memory():
         mallopt(top_pad, 256 << 20)
 
 
-class Shard(torch.utils.data.Dataset):
-    """This process's part of a dataset: every n-th item of n processes.
-
-    Unlike DistributedSampler it repeats no item to make the parts equal, so
-    that each utterance is scored once.
-
-    Arguments
-    ---------
-    dataset : Dataset
-        What to share among the processes.
-    """
-
-    def __init__(self, dataset):
-        self.dataset = dataset
-        ranks = (
-            torch.distributed.get_world_size()
-            if is_distributed_initialized()
-            else 1
-        )
-        rank = get_rank() if ranks > 1 else 0
-        self.indices = range(rank, len(dataset), ranks)
-
-    def __len__(self):
-        return len(self.indices)
-
-    def __getitem__(self, index):
-        return self.dataset[self.indices[index]]
-
-
-def gather(value):
-    """The values that all processes hold, as a list, in order of rank."""
-    if not is_distributed_initialized():
-        return [value]
-    values = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def on_main(function, **arguments):
-    """Call a function on the main process while the others wait.
-
-    Its `UserError` is raised on all processes, so that none of them waits
-    for ever or ends in a traceback.
-
-    Arguments
-    ---------
-    function : callable
-        What to call.
-    **arguments
-        Its keyword arguments.
-
-    Returns
-    -------
-    object
-        What the function returned, on all processes; it has to be picklable.
-    """
-
-    def attempt():
-        try:
-            return function(**arguments), None
-        except UserError as error:
-            return None, error
-
-    value, error = run_on_main(attempt)
-    if error is not None:
-        raise error
-    return value
-
-
 @contextlib.contextmanager
 def exit_on_sigterm():
     """Make SIGTERM an exception within the block, so that what is half
@@ -232,15 +96,3 @@ def exit_on_sigterm():
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def leave_group():
-    """Leave the group of processes, all at the same time.
-
-    A process that leaves while others still use its connections, or while
-    a model in a reference cycle still holds the group, may be aborted.
-    """
-    if torch.distributed.is_initialized():
-        gc.collect()
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()

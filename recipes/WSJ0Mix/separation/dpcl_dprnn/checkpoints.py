@@ -1,0 +1,305 @@
+"""Checkpoints that are whole, and a run that goes on as it began."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+
+from hyperpyyaml.core import recursive_update
+from ruamel.yaml import YAML
+from speechbrain.utils.checkpoints import (
+    Checkpointer,
+    ckpt_recency,
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
+from speechbrain.utils.logger import get_logger
+
+from .distributed import on_main
+from .errors import UserError, few, first_line
+
+logger = get_logger(__name__)
+
+SUMS = "SHA256SUMS"  # `sha256sum -c` reads it
+PARTIAL, DAMAGED = "partial+", "damaged+"  # before the name of a folder
+
+# Keys that say where things lie, how long to go on or what to do afterwards:
+# a run may go on with others.
+FREE = {
+    *("experiment_name", "output_folder", "save_folder", "train_log"),
+    *("data_folder", "train_data", "valid_data", "test_data", "skip_prep"),
+    *("speech_folder", "speech_cache", "pretrained", "num_workers"),
+    *("number_of_epochs", "total_steps", "optimizer_step_limit"),
+    *("early_stopping_epochs", "constant_lr_epochs"),
+    *("ckpt_interval_minutes", "ckpt_interval_steps", "nonfinite_patience"),
+    *("valid_dataloader_opts", "test_dataloader_opts", "scoring_workers"),
+    *("mixture_consistency", "perceptual_scores", "num_audio", "kmeans"),
+    *("speaker_info", "model_licence", "eval_precision"),
+    *("train_logger", "checkpointer"),
+}
+RUN_OPTIONS = ("precision", "max_grad_norm", "grad_accumulation_factor")
+ORDER = ("batch_size", "shuffle", "drop_last")  # of the training data
+
+
+class AtomicCheckpointer(Checkpointer):
+    """SpeechBrain's checkpointer, mended to show whole checkpoints only.
+
+    The parent's checkpoint counts from its first file on, so that a full
+    disk or a kill leaves one that cannot be loaded in front of the good
+    ones. Here it gets its name when all of it is on the disk, loses it before
+    the first of its files is deleted, and has a list of checksums. One that
+    was damaged nevertheless is named and set aside, and the one before taken.
+
+    All methods have to be called by all processes; one of them writes.
+    """
+
+    def _new_checkpoint_dirpath(self):
+        final = super()._new_checkpoint_dirpath()
+        return final.with_name(PARTIAL + final.name)
+
+    def save_checkpoint(self, **arguments):
+        """See the parent; a failure is a `UserError` and leaves no trace."""
+        return on_main(self._save_whole, **arguments)
+
+    def _save_whole(self, **arguments):
+        try:
+            saved = super().save_checkpoint(**arguments)
+            write_sums(saved.path)
+            final = saved.path.with_name(saved.path.name.removeprefix(PARTIAL))
+            saved.path.rename(final)
+            sync(self.checkpoints_dir)
+        except (OSError, RuntimeError) as error:
+            self._remove_partial()
+            raise UserError(
+                f"Cannot save a checkpoint in {self.checkpoints_dir}: "
+                f"{first_line(error)}. If the disk is full, free some space "
+                "and run the same command again: earlier checkpoints are "
+                "whole."
+            ) from error
+        self._remove_partial()  # of saves that were killed
+        files = {k: final / p.name for k, p in saved.paramfiles.items()}
+        return saved._replace(path=final, paramfiles=files)
+
+    def delete_checkpoints(
+        self,
+        *,
+        num_to_keep=1,
+        min_keys=None,
+        max_keys=None,
+        importance_keys=(ckpt_recency,),
+        ckpt_predicate=None,
+        verbosity=logging.INFO,
+    ):
+        """See the parent."""
+        rankings = [
+            *({"min_key": key} for key in min_keys or ()),
+            *({"max_key": key} for key in max_keys or ()),
+            *({"importance_key": key} for key in importance_keys),
+        ]
+
+        def delete():
+            found, kept = set(), set()
+            for ranking in rankings:
+                ranked = self.find_checkpoints(
+                    ckpt_predicate=ckpt_predicate, **ranking
+                )
+                found.update(ranked)
+                kept.update(ranked[:num_to_keep])
+            for checkpoint in found - kept:
+                name = checkpoint.path.name
+                checkpoint.path.rename(
+                    checkpoint.path.with_name(PARTIAL + name)
+                )
+                logger.log(verbosity, f"Deleted checkpoint {name}")
+            self._remove_partial()
+
+        on_main(delete)
+
+    def recover_if_possible(self, *args, **kwargs):
+        """See the parent; damaged checkpoints are set aside first."""
+        on_main(self.set_aside_damaged)
+        return super().recover_if_possible(*args, **kwargs)
+
+    def load_checkpoint(self, checkpoint):
+        """See the parent; one of another model is a `UserError`."""
+        try:
+            super().load_checkpoint(checkpoint)
+        except RuntimeError as error:
+            raise UserError(
+                f"{checkpoint.path} does not fit this model "
+                f"({first_line(error)}). Choose another --output_folder, or "
+                "the hparams it was trained with."
+            ) from error
+
+    def set_aside_damaged(self):
+        """Rename the checkpoints that are not as they were written."""
+        for folder in sorted(self._list_checkpoint_dirs()):
+            wrong = damage(folder)
+            if wrong:
+                aside = folder.with_name(DAMAGED + folder.name)
+                folder.rename(aside)
+                logger.warning(
+                    f"The checkpoint {folder} is damaged ({wrong}). It is now "
+                    f"{aside.name}, and the one before is used, if there is "
+                    "one."
+                )
+
+    def newest_whole(self):
+        """The folder of the newest checkpoint that is not damaged, or None."""
+        folders = sorted(self._list_checkpoint_dirs(), reverse=True)
+        return next((each for each in folders if not damage(each)), None)
+
+    def _list_checkpoint_dirs(self):
+        """The parent would not see one that lost its CKPT.yaml."""
+        return [
+            path
+            for path in self.checkpoints_dir.iterdir()
+            if path.name.startswith("CKPT+") and path.is_dir()
+        ]
+
+    def _remove_partial(self):
+        for folder in self.checkpoints_dir.glob(PARTIAL + "*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_sums(folder):
+    """List the checksums of a folder's files, and wait for the disk."""
+    lines = []
+    for path in sorted(set(folder.iterdir()) - {folder / SUMS}):
+        lines.append(f"{checksum(path)}  {path.name}\n")
+        sync(path)
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    sync(folder / SUMS)
+    sync(folder)
+
+
+def damage(folder):
+    """What is wrong with a checkpoint, in words; None where nothing is."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return f"{SUMS} is missing"
+    if not lines:
+        return f"{SUMS} is empty"
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        try:
+            if checksum(folder / name) != expected:
+                return f"{name} is cut off or changed"
+        except OSError:
+            return f"{name or SUMS} is missing"
+    return None
+
+
+def checksum(path):
+    """SHA-256 of a file, in hexadecimal digits."""
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            sha.update(piece)
+    return sha.hexdigest()
+
+
+def sync(path):
+    """Have a file or folder written to the disk, so that it outlives a power
+    cut; some network disks cannot do so for folders.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@register_checkpoint_hooks
+class Settings:
+    """The hparams that a run began with, kept in its checkpoints.
+
+    Arguments
+    ---------
+    hparams_text : str
+        The hparams file.
+    overrides : str
+        YAML of the keys that were set on the command line.
+    run_opts : speechbrain.utils.run_opts.RunOptions, optional
+        Those of the command line, some of which are as good as hparams.
+
+    Example
+    -------
+    >>> Settings("lr: 0.1\\nmodel: {layers: 2}", "lr: 0.2").values
+    {'lr': 0.2, 'model.layers': 2}
+    """
+
+    def __init__(self, hparams_text, overrides="", run_opts=None):
+        tree = YAML().load(hparams_text)
+        recursive_update(tree, YAML().load(overrides) or {})
+        given = run_opts.overridden_args if run_opts else ()
+        tree.update((key, run_opts[key]) for key in RUN_OPTIONS if key in given)
+        self.values = dict(flat(tree))
+
+    @mark_as_saver
+    def save(self, path):
+        """Write them as JSON."""
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.values, file, indent=1)
+
+    @mark_as_loader
+    def load(self, path, end_of_epoch):
+        """Leave them as they are: `check` is called before."""
+
+    def check(self, checkpointer):
+        """Refuse to go on with other settings than those of the checkpoint.
+
+        Arguments
+        ---------
+        checkpointer : AtomicCheckpointer
+
+        Raises
+        ------
+        UserError
+            Names the keys, with the values of then and now.
+        """
+        folder = checkpointer.newest_whole()
+        if folder is None or not (folder / "settings.ckpt").exists():
+            return
+        then = json.loads((folder / "settings.ckpt").read_text("utf-8"))
+        changed = [
+            f"{key} (was {then.get(key)!r}, is {self.values.get(key)!r})"
+            for key in sorted({*then, *self.values})
+            if then.get(key) != self.values.get(key) and not is_free(key)
+        ]
+        if changed:
+            save = checkpointer.checkpoints_dir
+            raise UserError(
+                f"The run in {save.parent} began with other hparams: "
+                f"{few(changed, 10)}. Set them as they were to go on with "
+                "it, or choose another --output_folder; there "
+                f"--pretrained={save} starts from its weights."
+            )
+
+
+def flat(tree, prefix=""):
+    """The leaves of a tree of YAML with their paths; tags are text."""
+    tag = getattr(getattr(tree, "tag", None), "value", None)
+    if tag and prefix:
+        yield f"{prefix}tag", tag
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from flat(value, f"{prefix}{key}.")
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from flat(value, f"{prefix}{index}.")
+    else:
+        yield prefix.rstrip("."), getattr(tree, "value", tree)
+
+
+def is_free(key):
+    """Whether a run may go on with another value of a key."""
+    first, _, rest = key.partition(".")
+    if first == "train_dataloader_opts":
+        return rest not in ORDER
+    return first in FREE

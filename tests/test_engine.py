@@ -1,0 +1,875 @@
+"""Steps, what is left out of them, and where a run stops and goes on."""
+
+import contextlib
+import copy
+import functools
+import logging
+import math
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+
+import pytest
+import soundfile
+import torch
+from ranks import on_ranks
+from tiny_run import make_mixtures, train_tiny
+from toy_engine import (
+    LOSS_WEIGHTS,
+    Points,
+    Toy,
+    averages,
+    by_hand,
+    make_toy,
+    weights,
+)
+
+import train
+from dpcl_dprnn.errors import Stopped, UserError
+
+CLOSE = {"rtol": 0, "atol": 1e-12}
+ADAMW = {"optimizer": torch.optim.AdamW}
+
+
+def losses_by_hand(points, names, weights):
+    """The loss of each utterance, in closed form."""
+    chosen = [int(name.removeprefix("u")) for name in names]
+    x, y = points.x[chosen], points.y[chosen, 0]
+    error = x @ weights[:3] + weights[3] - y
+    return error**2 + 0.5 * error.abs()
+
+
+# Steps
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("count", [8, 9, 11, 12])
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+def test_step_is_that_of_the_mean_over_its_utterances(
+    factor, count, drop_last, tmp_path
+):
+    """Also of what is left at the end of an epoch, whatever its size."""
+    points = Points(count)
+    toy = make_toy(
+        *(tmp_path, points),
+        epochs=2,
+        drop_last=drop_last,
+        grad_accumulation_factor=factor,
+    ).train()
+    batches = count // 2 if drop_last else -(-count // 2)
+    assert len(toy.taken) == toy.optimizer_step == 2 * -(-batches // factor)
+    for _, names, before, slope in toy.taken:
+        wanted = by_hand(points, names, before)
+        torch.testing.assert_close(slope, wanted, **CLOSE)
+    for epoch in (1, 2):
+        used = [n for e, names, *_ in toy.taken if e == epoch for n in names]
+        assert len(used) == len(set(used)) == min(count, 2 * batches)
+
+
+def test_steps_of_batches_of_like_length(tmp_path):
+    """They hold different numbers of utterances, and all count alike."""
+    points, lengths = Points(17), [1.0 + n % 5 for n in range(17)]
+    toy = make_toy(
+        *(tmp_path, points),
+        lengths=lengths,
+        max_seconds=8.0,
+        grad_accumulation_factor=2,
+    ).train()
+    sizes = {len(batch) for batch in toy.train_sampler.batches}
+    assert len(sizes) > 2
+    assert sum(len(names) for _, names, *_ in toy.taken) == 17
+    for _, names, before, slope in toy.taken:
+        wanted = by_hand(points, names, before)
+        torch.testing.assert_close(slope, wanted, **CLOSE)
+
+
+def test_step_limit_ends_the_run_and_no_run_goes_beyond(tmp_path):
+    """Also one that is started again, however often."""
+    arguments = {"points": 8, "epochs": 9, "optimizer_step_limit": 6}
+    toy = make_toy(tmp_path, **arguments).train()
+    assert len(toy.taken) == 6
+    assert [entry[:2] for entry in toy.log] == [
+        *(("TRAIN", 1), ("VALID", 1), ("TRAIN", 2), ("VALID", 2))
+    ]
+    again = make_toy(tmp_path, **arguments).train()
+    assert not again.taken and not again.log
+    assert torch.equal(weights(again), weights(toy))
+
+
+def test_norm_in_the_log_is_that_before_clipping(tmp_path):
+    """And a clipped step of plain descent is as long as it may be."""
+    points = Points(8)
+    toy = make_toy(tmp_path, points, max_grad_norm=0.1).train()
+    slopes = [by_hand(points, *entry[1:3]) for entry in toy.taken]
+    norms = [float(slope.norm()) for slope in slopes]
+    assert min(norms) > 0.1
+    (_, _, stats), _ = toy.log
+    assert stats["grad_norm"] == pytest.approx(sum(norms) / 4, rel=1e-9)
+    for entry, after in zip(toy.taken, toy.taken[1:], strict=False):
+        length = float((after[2] - entry[2]).norm())
+        assert length == pytest.approx(0.05 * 0.1, rel=1e-4)
+
+
+def test_averages_are_over_utterances(tmp_path):
+    """A last batch that is smaller counts for less."""
+    points, valid = Points(5), Points(3, seed=1)
+    toy = make_toy(tmp_path, points, valid).train()
+    (_, _, training), (_, _, validation) = toy.log
+    losses = torch.cat(
+        [losses_by_hand(points, *entry[1:3]) for entry in toy.taken]
+    )
+    assert len(losses) == 5
+    assert training["loss"] == pytest.approx(float(losses.mean()), rel=1e-6)
+    wanted = losses_by_hand(valid, ["u0", "u1", "u2"], weights(toy)).mean()
+    assert validation["loss"] == pytest.approx(float(wanted), rel=1e-6)
+    for stats in (training, validation):
+        parts = sum(LOSS_WEIGHTS[n] * stats[n] for n in LOSS_WEIGHTS)
+        assert stats["loss"] == pytest.approx(parts, rel=1e-6)
+
+
+# Shares of the gradient
+
+
+def test_shares_of_the_gradient(tmp_path):
+    points = Points(6)
+    toy = make_toy(tmp_path, points).train()
+    _, names, before, whole = toy.taken[0]
+    (_, _, stats), (_, _, validation) = toy.log
+    shares = {}
+    for name, weight in LOSS_WEIGHTS.items():
+        part = by_hand(points, names, before, {name: weight})
+        shares[name] = float(part @ whole / (whole @ whole))
+        share = stats[f"grad_share_{name}"]
+        assert share == pytest.approx(shares[name], abs=1e-12)
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-12)
+    assert min(abs(share) for share in shares.values()) > 0.01
+    assert not [key for key in validation if "share" in key]
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_shares_of_the_gradient_change_nothing(factor, tmp_path):
+    class Plain(Toy):
+        def gradient_shares(self):
+            return {}
+
+    runs = [
+        make_toy(
+            *(tmp_path / cls.__name__, 7),
+            cls=cls,
+            grad_accumulation_factor=factor,
+            **ADAMW,
+        ).train()
+        for cls in (Toy, Plain)
+    ]
+    assert "grad_share_square" in runs[0].log[0][2]
+    assert "grad_share_square" not in runs[1].log[0][2]
+    assert torch.equal(*map(weights, runs))
+
+
+def test_no_shares_of_a_gradient_that_is_none(tmp_path):
+    """0 / 0 does not get into the log."""
+    toy = make_toy(tmp_path)
+    toy.spoil = lambda stage, names, losses: 0 * losses
+    toy.compute_forward = lambda batch, stage: batch.target.data[:, 0] + 0 * (
+        toy.modules.layer(batch.mixture.data).squeeze(1)
+    )
+    toy.train()
+    assert not [key for key in toy.log[0][2] if "share" in key]
+
+
+# What is not finite
+
+
+class SpoiltGradient(torch.autograd.Function):
+    """The loss stays, its gradient is NaN."""
+
+    @staticmethod
+    def forward(context, losses):
+        return losses.clone()
+
+    @staticmethod
+    def backward(context, slope):
+        return slope * math.nan
+
+
+def spoil_loss(value, stage, names, losses):
+    """Give u3 a loss."""
+    if stage == "TRAIN" and "u3" in names:
+        chosen = torch.tensor([name == "u3" for name in names])
+        losses = torch.where(chosen, value, losses)
+    return losses
+
+
+def spoil_gradient(stage, names, losses):
+    """Give the batch of u3 a gradient of NaN."""
+    if stage == "TRAIN" and "u3" in names:
+        losses = SpoiltGradient.apply(losses)
+    return losses
+
+
+def spoilt(kind):
+    """Points and a `Toy.spoil` of which u3 cannot be trained on."""
+    points = Points(10)
+    if kind == "nan sample":
+        points.x[3, 1] = math.nan
+        return points, None
+    if kind == "inf target":
+        points.y[3] = math.inf
+        return points, None
+    if kind == "gradient":
+        return points, spoil_gradient
+    return points, functools.partial(spoil_loss, float(kind))
+
+
+KINDS = ["nan sample", "inf target", "nan", "inf", "-inf", "gradient"]
+
+
+@pytest.fixture
+def warnings(caplog):
+    """The warnings so far."""
+    caplog.set_level(logging.WARNING)
+    return lambda: [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno == logging.WARNING
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_step_that_is_not_finite_is_not_taken(kind, tmp_path, warnings):
+    """Neither weights nor the optimiser change, and later steps go on."""
+    points, spoil = spoilt(kind)
+    toy = make_toy(tmp_path, points, epochs=2, **ADAMW)
+    states = []
+
+    def watch(stage, names, losses):
+        if stage == "TRAIN":
+            states.append(copy.deepcopy(toy.optimizer.state_dict()["state"]))
+        return losses if spoil is None else spoil(stage, names, losses)
+
+    toy.spoil = watch
+    toy.train()
+    ends = [entry[2] for entry in toy.taken[1:]] + [weights(toy)]
+    states.append(toy.optimizer.state_dict()["state"])
+    for number, (epoch, names, before, _) in enumerate(toy.taken):
+        same = torch.equal(ends[number], before)
+        assert same == ("u3" in names)
+        if same:
+            assert flat(states[number]) == flat(states[number + 1])
+            who = ", ".join(names) if kind == "gradient" else "u3"
+            text = f"in batch {number % 5 + 1} of epoch {epoch}: {who}. The"
+            assert len([w for w in warnings() if text in w]) == 1
+    assert len(warnings()) == 2  # one in each epoch
+    for stage, epoch, stats in toy.log:
+        assert all(math.isfinite(value) for value in stats.values())
+        assert stats.get("nonfinite") == (1 if stage == "TRAIN" else None)
+        if stage == "TRAIN":
+            kept = [
+                losses_by_hand(points, [name], before)
+                for e, names, before, _ in toy.taken
+                for name in names
+                if e == epoch and (kind == "gradient" or name != "u3")
+            ]
+            wanted = float(torch.cat(kept).mean())
+            assert stats["loss"] == pytest.approx(wanted, rel=1e-6)
+
+
+def flat(state):
+    """An optimiser's state as plain numbers."""
+    return {
+        (index, name): torch.as_tensor(value).tolist()
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def test_norms_and_shares_leave_out_what_is_not_finite(tmp_path):
+    """Also where it is the first batch, of which the shares are."""
+    points = Points(6)
+    points.x[0] = math.nan
+    toy = make_toy(tmp_path, points, shuffle=False).train()
+    norms = [float(entry[3].norm()) for entry in toy.taken[1:]]
+    stats = toy.log[0][2]
+    assert stats["grad_norm"] == pytest.approx(sum(norms) / 2, rel=1e-9)
+    assert not [key for key in stats if "share" in key]
+    assert stats["nonfinite"] == 1
+
+
+def test_samples_that_are_not_finite_are_named_before_losses(
+    tmp_path, warnings
+):
+    points = Points(4)
+    points.x[2, 0] = math.nan
+    toy = make_toy(tmp_path, points, batch_size=4)
+    toy.spoil = functools.partial(spoil_loss, math.nan)
+    toy.train()
+    assert "of epoch 1: u2. The step is not taken." in warnings()[0]
+
+
+def test_whole_step_is_left_out_when_batches_are_added_up(tmp_path):
+    points, _ = spoilt("nan sample")
+    toy = make_toy(
+        tmp_path, points, shuffle=False, grad_accumulation_factor=2
+    ).train()
+    assert [names for _, names, *_ in toy.taken] == [
+        *(["u0", "u1", "u2", "u3"], ["u4", "u5", "u6", "u7"], ["u8", "u9"])
+    ]
+    assert torch.equal(toy.taken[0][2], toy.taken[1][2])
+    assert not torch.equal(toy.taken[1][2], toy.taken[2][2])
+    wanted = by_hand(points, *toy.taken[1][1:3])
+    torch.testing.assert_close(toy.taken[1][3], wanted, **CLOSE)
+
+
+def test_patience_ends(tmp_path):
+    points = Points(12)
+    points.x[[1, 4, 7]] = math.nan
+    toy = make_toy(tmp_path, points, shuffle=False, nonfinite_patience=2)
+    with pytest.raises(UserError) as caught:
+        toy.train()
+    message = str(caught.value)
+    assert "in batch 4 of epoch 1: u7." in message
+    assert "step 3 of the epoch" in message
+    assert "nonfinite_patience is 2" in message
+    assert "prepare_data.py check" in message and "--lr" in message
+    assert torch.isfinite(weights(toy)).all()
+
+
+def test_patience_is_that_of_an_epoch(tmp_path):
+    points = Points(12)
+    points.x[[1, 7]] = math.nan
+    toy = make_toy(
+        tmp_path, points, epochs=3, shuffle=False, nonfinite_patience=2
+    ).train()
+    assert [s.get("nonfinite") for *_, s in toy.log] == [2, None] * 3
+
+
+def test_validation_leaves_out_what_is_not_finite(tmp_path, warnings):
+    valid = Points(4, seed=1)
+    valid.x[1] = math.nan
+    toy = make_toy(tmp_path, valid=valid).train()
+    _, (_, _, stats) = toy.log
+    wanted = losses_by_hand(valid, ["u0", "u2", "u3"], weights(toy)).mean()
+    assert stats["loss"] == pytest.approx(float(wanted), rel=1e-6)
+    assert stats["nonfinite"] == 1
+    (warning,) = warnings()
+    assert "not finite: u1." in warning and "VALID" in warning
+
+
+def test_validation_without_a_finite_loss(tmp_path):
+    valid = Points(2, seed=1)
+    valid.y[:] = math.inf
+    with pytest.raises(UserError) as caught:
+        make_toy(tmp_path, valid=valid).train()
+    assert "validation" in str(caught.value) and "check" in str(caught.value)
+
+
+# Several processes
+
+
+def toy_run(folder, points=11, **arguments):
+    """What a run did in one process."""
+    spoil = arguments.pop("spoil", None)
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logging.getLogger("dpcl_dprnn").addHandler(handler)
+    toy = make_toy(folder, points, **arguments)
+    toy.spoil = spoil
+    try:
+        toy.train()
+    except UserError as error:
+        lines.append(error)
+    logging.getLogger("dpcl_dprnn").removeHandler(handler)
+    return {
+        "weights": weights(toy),
+        "taken": toy.taken,
+        "log": averages(toy.log),
+        "lines": lines,
+    }
+
+
+LENGTHS = [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0]
+SHARED = {
+    "tail": {"epochs": 2},
+    "no tail": {"points": 12, "epochs": 2},
+    "without the tail": {"drop_last": True, "epochs": 2},
+    "added up": {"grad_accumulation_factor": 2, "epochs": 2},
+    "three added up": {"grad_accumulation_factor": 3, "epochs": 2},
+    "like length": {"lengths": LENGTHS, "max_seconds": 5.0, "epochs": 2},
+}
+
+
+def all_shared_runs(folder, ranks):
+    """All of `SHARED`, with batches of 4 in all."""
+    runs = {}
+    for name, arguments in SHARED.items():
+        arguments = {**arguments, **ADAMW, "batch_size": 4 // ranks}
+        if "max_seconds" in arguments:
+            arguments["max_seconds"] *= 2 / ranks
+        runs[name] = toy_run(folder / name, **arguments)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def shared_runs(tmp_path_factory):
+    """Those of one process, and of two: each a list of one for each rank."""
+    folder = tmp_path_factory.mktemp("shared")
+    alone = all_shared_runs(folder / "alone", 1)
+    run = functools.partial(all_shared_runs, folder / "two", 2)
+    return [alone], on_ranks(run, folder / "ranks")
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_processes_take_the_steps_of_one(name, shared_runs):
+    (alone,), two = ([run[name] for run in runs] for runs in shared_runs)
+    assert len(alone["taken"]) == len(two[0]["taken"]) > 1
+    for one, *others in zip(
+        alone["taken"], *(run["taken"] for run in two), strict=True
+    ):
+        names = [name for other in others for name in other[1]]
+        assert sorted(names) == sorted(one[1])
+        for other in others:
+            torch.testing.assert_close(other[3], one[3], **CLOSE)
+    for run in two:
+        torch.testing.assert_close(run["weights"], alone["weights"], **CLOSE)
+        for (*key, stats), (*wanted_key, wanted) in zip(
+            run["log"], alone["log"], strict=True
+        ):
+            assert key == wanted_key
+            assert stats.keys() == wanted.keys()
+            for part in ("loss", "square", "distance", "grad_norm"):
+                if part in wanted:
+                    assert stats[part] == pytest.approx(wanted[part], abs=1e-6)
+
+
+def test_two_processes_hold_unequal_parts(shared_runs):
+    """Or the tests above would not tell a mean of means from a mean."""
+    _, two = shared_runs
+    for name in ("tail", "added up", "three added up", "like length"):
+        sizes = zip(
+            *([len(e[1]) for e in run[name]["taken"]] for run in two),
+            strict=True,
+        )
+        assert any(first != second for first, second in sizes), name
+
+
+def spoilt_runs(folder, batch_size):
+    """A run with each kind of step that is not finite, and some more."""
+    runs = {}
+    for kind in KINDS:
+        points, spoil = spoilt(kind)
+        runs[kind] = toy_run(
+            folder / kind, points, spoil=spoil, batch_size=batch_size, **ADAMW
+        )
+    points = Points(12)
+    points.x[[1, 5, 9]] = math.nan
+    runs["impatient"] = toy_run(
+        *(folder / "impatient", points),
+        shuffle=False,
+        batch_size=batch_size,
+        nonfinite_patience=2,
+    )
+    valid = Points(4, seed=1)
+    valid.x[[1, 2, 3]] = math.nan
+    runs["valid"] = toy_run(folder / "valid", valid=valid)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def runs_that_are_spoilt(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spoilt")
+    alone = spoilt_runs(folder / "alone", 2)
+    run = functools.partial(spoilt_runs, folder / "two", 1)
+    return alone, on_ranks(run, folder / "ranks")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_processes_leave_out_a_step_alike(kind, runs_that_are_spoilt):
+    """Though only one of them sees what is wrong."""
+    alone, two = runs_that_are_spoilt
+    for run in two:
+        torch.testing.assert_close(
+            run[kind]["weights"], alone[kind]["weights"], **CLOSE
+        )
+        assert run[kind]["log"][0][2]["nonfinite"] == 1
+    (line,) = alone[kind]["lines"]
+    (told,) = two[0][kind]["lines"]
+    # Who is in a batch is told in order of rank.
+    assert sorted(told.split()) == sorted(line.split()) or kind == "gradient"
+    assert "u3" in told
+    assert not two[1][kind]["lines"]
+
+
+def test_all_processes_lose_patience_alike(runs_that_are_spoilt):
+    alone, two = runs_that_are_spoilt
+    messages = [str(r["impatient"]["lines"][-1]) for r in (alone, *two)]
+    assert len(set(messages)) == 1
+    assert "u9" in messages[0] and "nonfinite_patience is 2" in messages[0]
+
+
+def test_validation_of_all_processes_names_what_is_left_out(
+    runs_that_are_spoilt,
+):
+    """u1 and u3 are with the second, u2 with the first."""
+    _, two = runs_that_are_spoilt
+    told = " ".join(two[0]["valid"]["lines"])
+    assert [n for n in ("u0", "u1", "u2", "u3") if n in told] == [
+        *("u1", "u2", "u3")
+    ]
+    for run in two:
+        assert run["valid"]["log"][1][2]["nonfinite"] == 3
+
+
+def stopped_run(folder, batch, **arguments):
+    """Stop a run by SIGTERM after a batch."""
+    toy = make_toy(folder, **arguments)
+    terminate_in(toy, "TRAIN", 1, batch)
+    with contextlib.suppress(Stopped):
+        toy.train()
+    return weights(toy)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("before, after", [(1, 2), (2, 1)])
+def test_going_on_with_other_processes(before, after, factor, tmp_path):
+    """By its utterances a run is where it was, or up to a step before."""
+    folder = tmp_path / "run"
+    arguments = {"points": 24, "grad_accumulation_factor": factor}
+    batch = {1: 6, 2: 4}[before]  # 12 or 16 of 24 utterances
+    stop = functools.partial(stopped_run, folder, batch, **arguments)
+    goes_on = functools.partial(toy_run, folder, **arguments)
+    if before == 1:
+        stop()
+        runs = on_ranks(goes_on, tmp_path / "ranks")
+    else:
+        on_ranks(stop, tmp_path / "ranks")
+        runs = [goes_on()]
+    (line,) = [x for x in runs[0]["lines"] if "processes" in x]
+    assert f"had {before} processes and goes on with {after}" in line
+    # Of two processes 3 of 6 batches are done, with a factor of 2 half a step.
+    steps = {(1, 1): 3, (1, 2): 2, (2, 1): 4, (2, 2): 2}[before, factor]
+    points = Points(24)
+    for run in runs:
+        assert len(run["taken"]) == steps
+    for parts in zip(*(run["taken"] for run in runs), strict=True):
+        names = [name for part in parts for name in part[1]]
+        assert len(names) == len(set(names)) == 2 * after * factor
+        wanted = by_hand(points, names, parts[0][2])
+        torch.testing.assert_close(parts[0][3], wanted, **CLOSE)
+
+
+# Stopping and going on
+
+
+def terminate_in(toy, *where):
+    """Send SIGTERM in a stage, an epoch and a batch of it."""
+
+    def spoil(stage, names, losses):
+        if (stage, toy.epoch, toy.step) == where:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    toy.spoil = spoil
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 7])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_stopped_run_goes_on_bit_for_bit(batch, factor, tmp_path):
+    """SIGTERM in the second of three epochs, of seven batches."""
+    arguments = {
+        **ADAMW,
+        "points": 13,
+        "epochs": 3,
+        "grad_accumulation_factor": factor,
+    }
+    whole = make_toy(tmp_path / "whole", **arguments).train()
+    first = make_toy(tmp_path / "stopped", **arguments)
+    terminate_in(first, "TRAIN", 2, batch)
+    with pytest.raises(Stopped, match=r"after batch \d of epoch 2"):
+        first.train()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    second = make_toy(tmp_path / "stopped", **arguments).train()
+    assert len(first.taken) + len(second.taken) == len(whole.taken)
+    assert len(first.taken) == -(-7 // factor) + -(-batch // factor)
+    assert torch.equal(weights(first), second.taken[0][2])
+    assert torch.equal(weights(second), weights(whole))
+    assert averages(first.log + second.log) == averages(whole.log)
+
+
+def test_stopped_in_validation(tmp_path):
+    """At once, and the epoch's training is not done again."""
+    whole = make_toy(tmp_path / "whole", 8, epochs=2, **ADAMW).train()
+    first = make_toy(tmp_path / "stopped", 8, epochs=2, **ADAMW)
+    terminate_in(first, "VALID", 1, 2)
+    with pytest.raises(Stopped):
+        first.train()
+    assert first.step == 2  # of three
+    second = make_toy(tmp_path / "stopped", 8, epochs=2, **ADAMW).train()
+    assert [epoch for epoch, *_ in second.taken] == [2] * 4
+    assert torch.equal(weights(second), weights(whole))
+    assert averages(second.log) == averages(whole.log)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_killed_run_goes_on_from_within_the_epoch(steps, tmp_path):
+    """From a checkpoint of every so many steps."""
+    arguments = {**ADAMW, "points": 14, "epochs": 2}
+    whole = make_toy(tmp_path / "whole", **arguments).train()
+    first = make_toy(
+        tmp_path / "killed", **arguments, ckpt_interval_steps=steps
+    )
+
+    def die(stage, names, losses):
+        if len(first.taken) == 5:
+            raise KeyboardInterrupt
+        return losses
+
+    first.spoil = die
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    second = make_toy(tmp_path / "killed", **arguments).train()
+    kept = 5 // steps * steps
+    assert len(second.taken) == 14 - kept
+    assert torch.equal(weights(second), weights(whole))
+    assert averages(second.log) == averages(whole.log)
+
+
+def test_time_for_a_checkpoint(tmp_path, monkeypatch):
+    """Minutes are counted from the last one."""
+    now = [0.0]
+    monkeypatch.setattr("dpcl_dprnn.engine.time.time", lambda: now[0])
+    toy = make_toy(tmp_path, 12, ckpt_interval_minutes=2)
+    saved = []
+
+    def pass_time(stage, names, losses):
+        if stage == "TRAIN":
+            now[0] += 50
+        return losses
+
+    toy.spoil = pass_time
+    save = toy._save_intra_epoch_ckpt
+
+    def count():
+        saved.append(toy.step)
+        save()
+
+    toy._save_intra_epoch_ckpt = count
+    toy.train()
+    assert saved == [3, 6]  # after 150 seconds each
+
+
+def test_left_out_steps_are_remembered(tmp_path):
+    """A run that goes on does not get its patience back."""
+    points = Points(12)
+    points.x[[1, 9]] = math.nan
+    arguments = {"shuffle": False, "nonfinite_patience": 1}
+    toy = make_toy(tmp_path, points, **arguments)
+    terminate_in(toy, "TRAIN", 1, 2)
+    with pytest.raises(Stopped):
+        toy.train()
+    with pytest.raises(UserError, match="step 2 of the epoch"):
+        make_toy(tmp_path, points, **arguments).train()
+
+
+def test_only_the_main_thread_listens(tmp_path):
+    """Where Python allows no handlers, training goes without."""
+    toy, errors = make_toy(tmp_path), []
+
+    def run():
+        try:
+            toy.train()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert not errors and len(toy.taken) == 5
+
+
+# The recipe
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Eight training mixtures, the last of them shorter."""
+    folder = tmp_path_factory.mktemp("data")
+    return make_mixtures(folder, [0.5] * 7 + [0.3], others=2)
+
+
+def where(data, folder):
+    return f"--data_folder={data}", f"--output_folder={folder}"
+
+
+def stops(words, capsys):
+    """Run train.py, see SIGTERM end it as it should, and give its line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        train_tiny(*words, main=train.run)
+    assert caught.value.code == 143
+    said = capsys.readouterr().err
+    (line,) = [x for x in said.splitlines() if x.startswith("train.py: ")]
+    assert "Traceback" not in said
+    assert line.startswith("train.py: stopped by SIGTERM. ")
+    assert line.endswith(" The same command goes on from there.")
+    return line
+
+
+@pytest.mark.parametrize("when", ["TRAIN", "VALID"])
+def test_recipe_stops_and_goes_on(when, data, tmp_path, monkeypatch, capsys):
+    """With workers, that a cluster sends SIGTERM as well."""
+    words = (
+        *("--batch_size=2", "--grad_accumulation_factor=2"),
+        "--train_dataloader_opts={drop_last: False, num_workers: 2}",
+    )
+    whole, weights = train_tiny(*words, *where(data, tmp_path / "whole"))
+    words += where(data, tmp_path / "stopped")
+    objectives = train.Separation.compute_objectives
+
+    def terminate(brain, predictions, batch, stage):
+        if (stage.name, brain.epoch, brain.step) == (when, 2, 1):
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return objectives(brain, predictions, batch, stage)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Separation, "compute_objectives", terminate)
+        line = stops(words, capsys)
+    if when == "TRAIN":
+        assert "Saved after batch 2 of epoch 2." in line
+    history, got = train_tiny(*words)
+    assert without_seconds(history) == without_seconds(whole)[1:]
+    assert all(torch.equal(got[key], weights[key]) for key in weights)
+
+
+def without_seconds(history):
+    for stats in history:
+        stats["train"].pop("seconds", None)
+    return history
+
+
+def test_recipe_leaves_out_files_that_are_not_sound(data, tmp_path):
+    """Samples of 1e30 can be read, but their squares are infinite.
+
+    A first run makes the lists.
+    """
+    shutil.copytree(data, tmp_path / "data")
+    words = where(tmp_path / "data", tmp_path / "out")
+    train_tiny(*words, "--number_of_epochs=1", "--batch_size=2")
+    for name in ("tr/mix/tr5.wav", "tr/s2/tr5.wav", "cv/s1/cv1.wav"):
+        path = tmp_path / "data" / "wav8k" / "min" / name
+        samples, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path, 1e31 * samples, rate, subtype="FLOAT")
+    history, weights = train_tiny(
+        *words, "--skip_prep=True", "--batch_size=2", "--number_of_epochs=3"
+    )
+    assert [stats["epoch"] for stats in history] == [2, 3]
+    for stats in history:
+        for stage in ("train", "valid"):
+            assert stats[stage].pop("nonfinite") == 1
+            assert all(map(math.isfinite, stats[stage].values()))
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    log = (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
+    warned = [x for x in log.splitlines() if "not finite" in x]
+    assert [("tr5." in x, "cv1." in x) for x in warned] == [
+        *((True, False), (False, True), (True, False), (False, True))
+    ]
+    train_log = (tmp_path / "out" / "train_log.txt").read_text()
+    assert train_log.count("nonfinite: 1") == 4
+
+
+class Items(torch.utils.data.Dataset):
+    """Mixtures of noises, of some samples each, or silent."""
+
+    def __init__(self, samples, level=0.1):
+        rng = torch.Generator().manual_seed(0)
+        self.items = []
+        for number, count in enumerate(samples):
+            sources = level * torch.randn(count, 2, generator=rng)
+            self.items.append(
+                {
+                    "id": f"u{number}",
+                    "mixture": sources.sum(dim=1),
+                    "sources": sources,
+                }
+            )
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+class DeadlyItems(Items):
+    """Of which the last kills who takes it."""
+
+    def __getitem__(self, index):
+        if index == len(self) - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def train_on(items, monkeypatch, data, folder, *words, **options):
+    """Train with other items than those of the folder."""
+    make = train.make_datasets
+
+    def replace(hparams):
+        monkeypatch.setattr(
+            train, "training_lengths", lambda items, crop: [1.0] * len(items)
+        )
+        return {**make(hparams), "train": items}
+
+    monkeypatch.setattr(train, "make_datasets", replace)
+    return train_tiny(*where(data, folder), *words, **options)
+
+
+@pytest.mark.parametrize("mixing", ["", "--train_mixing=null"])
+@pytest.mark.parametrize(
+    "items",
+    [
+        Items([1] * 4),
+        Items([1, 4000, 1, 2, 63, 64, 65, 3]),
+        Items([4000] * 4, level=0.0),
+        Items([1] * 4, level=0.0),
+    ],
+    ids=["one sample", "short and long", "silence", "a silent sample"],
+)
+def test_recipe_survives_crops_of_nothing(
+    items, mixing, data, tmp_path, monkeypatch
+):
+    words = ("--batch_size=2", "--number_of_epochs=1", *mixing.split())
+    (stats,), weights = train_on(items, monkeypatch, data, tmp_path, *words)
+    assert "nonfinite" not in stats["train"]
+    assert all(map(math.isfinite, stats["train"].values()))
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_recipe_names_utterances_that_hold_nan(data, tmp_path, monkeypatch):
+    items = Items([400] * 8)
+    items[3]["mixture"][7] = math.nan
+    words = ("--batch_size=2", "--number_of_epochs=2")
+    history, weights = train_on(items, monkeypatch, data, tmp_path, *words)
+    assert [stats["train"]["nonfinite"] for stats in history] == [1, 1]
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert log.count(": u3. The step is not taken.") == 2
+
+
+def test_worker_that_dies(data, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        train_on(
+            *(DeadlyItems([400] * 8), monkeypatch, data, tmp_path),
+            "--batch_size=2",
+            "--train_dataloader_opts={num_workers: 2, shuffle: False}",
+            main=train.run,
+        )
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    (line,) = [x for x in said.splitlines() if x.startswith("train.py: ")]
+    assert line.startswith("train.py: error: A worker that loads data has died")
+    assert "--num_workers" in line and "Killed" in line
