@@ -77,6 +77,13 @@ def test_steps_do_not_depend_on_the_number_of_processes(
         assert len(used) == kept
 
 
+def test_processes_take_every_second_utterance(on_each):
+    """As `RandomMixing` counts on, where it draws for all of them."""
+    ((whole, *_),), _ = on_each(1, [1.0] * 12, 6)
+    ((first, *_), (second, *_)), _ = on_each(2, [1.0] * 12, 3)
+    assert (first, second) == (whole[::2], whole[1::2])
+
+
 def test_like_lengths_do_not_depend_on_the_number_of_processes(on_each):
     """Unless a process would have nothing of the last batch."""
     lengths, compared = [min(x, 4.0) for x in lengths_of(200)], 0
@@ -167,14 +174,20 @@ def padded(batch, lengths):
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("budget", [4.0, 20.0, 50.0])
 def test_batches_of_like_length_keep_to_their_seconds(budget, ranks, on_each):
-    """But for one utterance on each process, which may be longer."""
+    """But for one utterance on each process, which may be longer, and a rest
+    of too few for all processes, that goes with others.
+    """
     lengths = lengths_of(300)
     batches = joined(on_each(ranks, lengths, 1, budget)[0])
-    beyond = [b for b in batches if padded(b, lengths) > budget * ranks]
-    for batch in beyond:
-        assert len(batch) == ranks
-    if budget == 50.0:
-        assert not beyond
+    assert sorted(index for batch in batches for index in batch) == [
+        *range(300)
+    ]
+    beyond = [
+        b
+        for b in batches
+        if padded(b, lengths) > budget * ranks and len(b) != ranks
+    ]
+    assert len(beyond) <= 1
     alone = [b for b in batches if len(b) > ranks]
     assert len(alone) > 10 or budget == 4.0
 

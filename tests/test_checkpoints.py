@@ -168,6 +168,11 @@ def flip(path):
     (path / "layer.ckpt").write_bytes(bytes(content))
 
 
+def shorten(path):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+
+
 DAMAGES = {
     "cut": (cut, "layer.ckpt is cut off or changed"),
     "flip": (flip, "layer.ckpt is cut off or changed"),
@@ -193,7 +198,11 @@ DAMAGES = {
     ),
     "empty sums": (
         lambda path: (path / "SHA256SUMS").write_text(""),
-        "SHA256SUMS is empty",
+        "SHA256SUMS is cut off",
+    ),
+    "sums cut after a line": (
+        lambda path: shorten(path / "SHA256SUMS"),
+        "SHA256SUMS is cut off",
     ),
     "garbage sums": (
         lambda path: (path / "SHA256SUMS").write_bytes(b"\xff\xfe\x00"),

@@ -752,9 +752,8 @@ def without_seconds(history):
 
 
 def test_recipe_leaves_out_files_that_are_not_sound(data, tmp_path):
-    """Samples of 1e30 can be read, but their squares are infinite.
-
-    A first run makes the lists.
+    """NaN in training; in validation, which refuses that, samples whose
+    squares are infinite. A first run makes the lists.
     """
     shutil.copytree(data, tmp_path / "data")
     words = where(tmp_path / "data", tmp_path / "out")
@@ -762,7 +761,8 @@ def test_recipe_leaves_out_files_that_are_not_sound(data, tmp_path):
     for name in ("tr/mix/tr5.wav", "tr/s2/tr5.wav", "cv/s1/cv1.wav"):
         path = tmp_path / "data" / "wav8k" / "min" / name
         samples, rate = soundfile.read(path, dtype="float32")
-        soundfile.write(path, 1e31 * samples, rate, subtype="FLOAT")
+        factor = math.nan if name.startswith("tr") else 1e31
+        soundfile.write(path, factor * samples, rate, subtype="FLOAT")
     history, weights = train_tiny(
         *words, "--skip_prep=True", "--batch_size=2", "--number_of_epochs=3"
     )

@@ -150,7 +150,7 @@ def _truncated(path):
     return f"{path} is truncated. Copy or make the file again."
 
 
-def read_audio(path, rate=None, start=0, frames=-1, channel=None):
+def read_audio(path, rate=None, start=0, frames=-1, channel=None, finite=True):
     """Read a mono sound file, or one channel of another.
 
     Arguments
@@ -165,6 +165,8 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None):
         Number of samples to read; -1 reads to the end.
     channel : int, optional
         The channel to take of a file with several, from 0 on.
+    finite : bool
+        Whether to refuse NaN and infinite samples.
 
     Returns
     -------
@@ -177,7 +179,7 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None):
     ------
     UserError
         When the file is unreadable or truncated, is not mono, has another
-        rate than asked for, or holds NaN or infinite samples.
+        rate than asked for, or holds NaN or infinite samples unasked.
     """
     with opened(path) as file:
         wanted = file.frames - start if frames < 0 else frames
@@ -188,7 +190,7 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None):
     samples = samples[:, channel or 0]
     if len(samples) < wanted:  # a cut FLAC file
         raise UserError(_truncated(path))
-    if not np.isfinite(samples).all():
+    if finite and not np.isfinite(samples).all():
         raise UserError(
             f"{path} has NaN or infinite samples. Make the file again."
         )

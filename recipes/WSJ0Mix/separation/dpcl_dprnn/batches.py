@@ -34,7 +34,8 @@ class TrainingBatches(Sampler):
     shuffle : bool
         Whether every epoch has another order.
     drop_last : bool
-        Whether to leave out a last batch that is not full.
+        Whether to leave out a last batch that is not full; without meaning
+        where `max_seconds` is given.
 
     Example
     -------
@@ -93,6 +94,8 @@ class TrainingBatches(Sampler):
                 batches.append(np.array(batch))
                 batch, longest = [], self.lengths[index]
             batch.append(index)
+        if len(batch) < self.ranks and batches:  # too few to share out
+            batch = [*batches.pop(), *batch]
         if len(batch) >= self.ranks:
             batches.append(np.array(batch))
         return batches

@@ -182,8 +182,9 @@ def damage(folder):
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return f"{SUMS} is missing"
-    if not lines:
-        return f"{SUMS} is empty"
+    listed = {line.partition("  ")[2] for line in lines}
+    if not listed >= {path.name for path in folder.iterdir()} - {SUMS}:
+        return f"{SUMS} is cut off"
     for line in lines:
         expected, _, name = line.partition("  ")
         try:

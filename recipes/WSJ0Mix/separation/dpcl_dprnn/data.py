@@ -64,11 +64,14 @@ def mixture_dataset(
             key = [seed, epoch, zlib.crc32(name.encode())]
             rng = np.random.default_rng(key)
             start = int(rng.integers(total - frames + 1))
+        # Training leaves out, and names, what is not finite.
+        finite = samples is None
         signals = [
-            torch.from_numpy(read_audio(path, sample_rate, start, frames)[0])
+            read_audio(path, sample_rate, start, frames, finite=finite)[0]
             for path in paths
             if path  # there may be fewer speakers than in other mixtures
         ]
+        signals = [torch.from_numpy(signal) for signal in signals]
         silence = torch.zeros_like(signals[0])
         signals += [silence] * (len(paths) - len(signals))
         yield signals[0]
