@@ -872,4 +872,4 @@ def test_worker_that_dies(data, tmp_path, monkeypatch, capsys):
     assert "Traceback" not in said
     (line,) = [x for x in said.splitlines() if x.startswith("train.py: ")]
     assert line.startswith("train.py: error: A worker that loads data has died")
-    assert "--num_workers" in line and "Killed" in line
+    assert "--num_workers" in line

@@ -73,9 +73,11 @@ class AtomicCheckpointer(Checkpointer):
             sync(self.checkpoints_dir)
         except (OSError, RuntimeError) as error:
             self._remove_partial()
+            # PyTorch tells of a full disk by a line of its own source.
+            why = getattr(error, "strerror", None) or "it was not written whole"
             raise UserError(
                 f"Cannot save a checkpoint in {self.checkpoints_dir}: "
-                f"{first_line(error)}. If the disk is full, free some space "
+                f"{why}. If the disk is full, free some space "
                 "and run the same command again: earlier checkpoints are "
                 "whole."
             ) from error
@@ -149,8 +151,10 @@ class AtomicCheckpointer(Checkpointer):
 
     def newest_whole(self):
         """The folder of the newest checkpoint that is not damaged, or None."""
-        folders = sorted(self._list_checkpoint_dirs(), reverse=True)
-        return next((each for each in folders if not damage(each)), None)
+        folders = self._list_checkpoint_dirs()
+        whole = [folder for folder in folders if not damage(folder)]
+        newest = self._construct_checkpoint_objects(whole)
+        return max(newest, key=ckpt_recency).path if newest else None
 
     def _list_checkpoint_dirs(self):
         """The parent would not see one that lost its CKPT.yaml."""

@@ -7,9 +7,15 @@ import signal
 import sys
 
 import torch
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
 from speechbrain.utils.epoch_loop import EpochCounterWithStopper
 
 
+@register_checkpoint_hooks
 class EarlyStopping(EpochCounterWithStopper):
     """SpeechBrain's early stopping, mended for metrics below zero.
 
@@ -42,6 +48,22 @@ class EarlyStopping(EpochCounterWithStopper):
     @current.setter
     def current(self, number):
         self._current.fill_(number)
+
+    @mark_as_saver
+    def _save(self, path):
+        """See the parent, who is not registered: of it, checkpoints would
+        have the number of the epoch alone.
+        """
+        super()._save(path)
+
+    @mark_as_loader
+    def _recover(self, path, end_of_epoch=True):
+        """See the parent; the limits are those of now."""
+        super()._recover(path, end_of_epoch)
+        waited = self.current - self.best_limit
+        self.should_stop = (
+            self.current > self.limit_warmup and waited >= self.limit_to_stop
+        )
 
 
 def fastest_precision():
