@@ -221,7 +221,6 @@ def test_bad_data(damage, words, good, fails):
         (["--zzz=3"], ["--zzz ", "The keys are", "mini.yaml"]),
         (["--kmeans={restart: 3}"], ["restart", "restarts"]),
         (["--kmeans={restarts: 3"], ["override", "}"]),
-        (["--pretrained=nowhere"], ["pretrained", "nowhere", "checkpoint"]),
         (["--batch_size=64"], ["batch_size", "2", "64"]),
         (["--num_spks=0"], ["num_spks is 0", "above 0"]),
         (["--num_spks=2.5"], ["num_spks is 2.5", "whole number"]),
@@ -252,10 +251,20 @@ def test_bad_options(arguments, words, good, fails):
     assert valuables(good) == before
 
 
-def test_norm_that_would_turn_gradients_around(good, fails):
+@pytest.mark.parametrize(
+    "argument, words",
+    [
+        ("--max_grad_norm=-1", ["max_grad_norm is -1", "above 0"]),
+        ("--pretrained=nowhere", ["pretrained", "nowhere", "checkpoint"]),
+        ("--grad_accumulation_factor=0", ["accumulation_factor is 0", "whole"]),
+        ("--precision=fp16", ["fp16 is for GPUs", "bf16"]),
+        ("--max_batch_seconds=0", ["max_batch_seconds is 0", "above 0"]),
+    ],
+)
+def test_bad_options_of_a_new_run(argument, words, good, fails):
     new = f"--output_folder={good / 'new'}"
-    message = fails(*TINY, where(good)[0], new, "--max_grad_norm=-1")
-    assert "max_grad_norm is -1" in message and "above 0" in message
+    message = fails(*TINY, where(good)[0], new, argument)
+    assert [word for word in words if word not in message] == []
 
 
 def test_forgotten_data_folder(good, fails):

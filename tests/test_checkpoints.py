@@ -7,7 +7,6 @@ import logging
 import pathlib
 import shutil
 import subprocess
-import types
 
 import pytest
 import torch
@@ -350,21 +349,11 @@ precision: !apply:dpcl_dprnn.training.fastest_precision
 """
 
 
-class RunOptions(types.SimpleNamespace):
-    """As SpeechBrain's, with those that were given by name."""
-
-    def __init__(self, **given):
-        super().__init__(overridden_args=set(given), **given)
-
-    def __getitem__(self, key):
-        return getattr(self, key)
-
-
 def test_settings_are_leaves_with_their_paths():
     values = Settings(
         HPARAMS,
         "lr: 0.2\nmodel: {in_features: 3}\ntrain_dataloader_opts: {drop_last: True}",
-        RunOptions(precision="bf16", max_grad_norm=2.0, debug=True),
+        {"precision": "bf16", "max_grad_norm": 2.0},
     ).values
     assert values == {
         "seed": 1,
@@ -438,7 +427,7 @@ def test_all_settings_that_differ_are_named(tmp_path):
     checkpointer = begun(tmp_path, HPARAMS)
     message = refusal(
         *(checkpointer, HPARAMS, "lr: 0.2\nseed: 3"),
-        RunOptions(precision="fp32", grad_accumulation_factor=2),
+        {"precision": "fp32", "grad_accumulation_factor": 2},
     )
     for told in (
         "grad_accumulation_factor (was None, is 2)",

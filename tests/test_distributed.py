@@ -18,6 +18,7 @@ import train
 from dpcl_dprnn import distributed
 from dpcl_dprnn.checkpoints import damage
 from dpcl_dprnn.distributed import Shard, any_of, gather, on_main, place
+from dpcl_dprnn.engine import everywhere
 from dpcl_dprnn.errors import UserError
 
 
@@ -427,7 +428,7 @@ def test_error_of_one_process_is_told(split, workers, folder):
 
 
 def fail_on_all(brain):
-    raise UserError("Lower the rate.")
+    raise everywhere("Lower the rate.")
 
 
 def test_error_of_all_is_told_once(folder):

@@ -29,12 +29,20 @@ from dpcl_dprnn.configuration import (
     check_run_options,
     load_hparams,
     parse_command_line,
+    settle_run_options,
 )
 from dpcl_dprnn.data import mixture_datasets, training_lengths
 from dpcl_dprnn.distributed import Shard, leave_group, on_main, place
 from dpcl_dprnn.dynamic_sets import make_dynamic_sets
 from dpcl_dprnn.engine import Engine
-from dpcl_dprnn.errors import Stopped, UserError, lost_process, writing_error
+from dpcl_dprnn.errors import (
+    Stopped,
+    UserError,
+    first_line,
+    lost_process,
+    told_once,
+    writing_error,
+)
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.examples import write_examples
 from dpcl_dprnn.losses import silence_loss
@@ -203,49 +211,59 @@ def main(argv):
     argv : list of str
         The command line after the program's name.
     """
-    hparams_file, run_opts, overrides = parse_command_line(argv)
+    with told_once():
+        hparams_file, run_opts, overrides = parse_command_line(argv)
+        start_group(run_opts)
+        hparams, overrides = load_hparams(hparams_file, overrides)
+        hparams_text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
+        settings = Settings(
+            hparams_text, overrides, settle_run_options(hparams, run_opts)
+        )
+        if not (run_opts.test_only or run_opts.debug):
+            on_main(settings.check, checkpointer=hparams["checkpointer"])
+        on_main(
+            make_output_folder,
+            hparams=hparams,
+            hparams_file=hparams_file,
+            overrides=overrides,
+        )
+        with exit_on_sigterm():
+            datasets = make_datasets(hparams)
+        train_set, valid_set, test_set = make_loaders(
+            hparams, datasets, run_opts.test_only
+        )
+        brain = make_brain(hparams, settings, run_opts)
+    if not run_opts.test_only:
+        brain.fit(hparams["epoch_counter"], train_set, valid_set)
+    brain.evaluation = make_evaluation(brain)
+    test(brain, valid_set, test_set)
+    if if_main_process():
+        write_all(brain, test_set.dataset.dataset, hparams_text, overrides)
+
+
+def start_group(run_opts):
+    """Join the other processes of the run, if there are any."""
     if run_opts.debug and "WORLD_SIZE" in os.environ:
         raise UserError("--debug runs in one process: leave out torchrun.")
-    sb.utils.distributed.ddp_init_group(run_opts)
+    try:
+        sb.utils.distributed.ddp_init_group(run_opts)
+    except ValueError as error:  # more processes than GPUs
+        raise UserError(f"{first_line(error)}") from error
     if run_opts.device == "cpu":
         reuse_memory()
-    hparams, overrides = load_hparams(hparams_file, overrides)
-    hparams_text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
-    settings = Settings(hparams_text, overrides, run_opts)
-    if not (run_opts.test_only or run_opts.debug):
-        on_main(settings.check, checkpointer=hparams["checkpointer"])
-    on_main(
-        make_output_folder,
-        hparams=hparams,
-        hparams_file=hparams_file,
-        overrides=overrides,
-    )
-    with exit_on_sigterm():
-        datasets = make_datasets(hparams)
+
+
+def make_loaders(hparams, datasets, test_only):
+    """The loaders of training, if there is to be any, validation and test."""
     check_evaluation(hparams)
-    groups = speaker_groups(hparams["speaker_info"] or hparams["speech_folder"])
     valid_set = make_loader(
         Shard(datasets["valid"]), hparams["valid_dataloader_opts"]
     )
     test_set = make_loader(
         Shard(datasets["test"]), hparams["test_dataloader_opts"]
     )
-    if hparams["pretrained"]:
-        load_pretrained(hparams["separator"], hparams["pretrained"])
-
-    hparams["checkpointer"].add_recoverable(
-        "settings", settings, optional_load=True
-    )
-    brain = Separation(
-        modules=hparams["modules"],
-        opt_class=hparams["optimizer"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    brain.logger = hparams["train_logger"]() if if_main_process() else None
-    check_run_options(brain)
-    if not run_opts.test_only:
+    train_set = None
+    if not test_only:
         train_set = make_training_loader(
             datasets["train"],
             training_lengths(datasets["train"], hparams["training_crop"]),
@@ -253,11 +271,28 @@ def main(argv):
             hparams["max_batch_seconds"],
             hparams["seed"],
         )
-        brain.fit(hparams["epoch_counter"], train_set, valid_set)
-    brain.evaluation = make_evaluation(brain, groups)
-    test(brain, valid_set, test_set)
-    if if_main_process():
-        write_all(brain, test_set.dataset.dataset, hparams_text, overrides)
+    return train_set, valid_set, test_set
+
+
+def make_brain(hparams, settings, run_opts):
+    """The `Brain`, of fresh or given weights, with its one logger."""
+    checkpointer = hparams["checkpointer"]
+    if hparams["pretrained"] and checkpointer.newest_whole() is None:
+        load_pretrained(hparams["separator"], hparams["pretrained"])
+    checkpointer.add_recoverable("settings", settings, optional_load=True)
+    brain = Separation(
+        modules=hparams["modules"],
+        opt_class=hparams["optimizer"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=checkpointer,
+    )
+    brain.logger = hparams["train_logger"]() if if_main_process() else None
+    brain.groups = speaker_groups(
+        hparams["speaker_info"] or hparams["speech_folder"]
+    )
+    check_run_options(brain)
+    return brain
 
 
 def make_datasets(hparams):
@@ -323,7 +358,7 @@ def make_output_folder(hparams, hparams_file, overrides):
         ) from error
 
 
-def make_evaluation(brain, groups):
+def make_evaluation(brain):
     """Collects the scores of all heads."""
     hparams = brain.hparams
     unmixer = Unmixer(
@@ -340,7 +375,7 @@ def make_evaluation(brain, groups):
         hparams.output_folder,
         hparams.sample_rate,
         hparams.perceptual_scores,
-        groups=groups,
+        groups=brain.groups,
     )
 
 

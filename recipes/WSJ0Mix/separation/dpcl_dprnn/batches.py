@@ -29,7 +29,8 @@ class TrainingBatches(Sampler):
         Utterances of a batch of one process.
     max_seconds : float, optional
         Instead of `batch_size`: utterances of like length are put together,
-        as many as, padded to the longest, are no longer than this in all.
+        as many as, padded to the longest, are no longer than this in all. Of
+        several processes that is their average.
     seed : int
     shuffle : bool
         Whether every epoch has another order.
@@ -123,17 +124,6 @@ class TrainingBatches(Sampler):
             yield batch[self.rank :: self.ranks].tolist()
 
 
-class Loader(DataLoader):
-    """A loader that marks errors as those of this process alone."""
-
-    def __iter__(self):
-        try:
-            yield from super().__iter__()
-        except UserError as error:
-            error.everywhere = False
-            raise
-
-
 def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
     """A loader of batches for training.
 
@@ -160,6 +150,11 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
         When there are too few utterances, or an option is not one of a
         loader.
     """
+    if max_seconds is not None and not max_seconds > 0:
+        raise UserError(
+            f"max_batch_seconds is {max_seconds}; a number above 0 is needed, "
+            "or null for batches of batch_size."
+        )
     options = dict(options)
     batches = TrainingBatches(
         lengths,
@@ -202,7 +197,7 @@ def make_loader(dataset, options):
     """
     multiprocessing.util.Finalize(None, end_workers, exitpriority=0)
     try:
-        return Loader(
+        return DataLoader(
             dataset,
             collate_fn=PaddedBatch,
             worker_init_fn=ignore_sigterm,

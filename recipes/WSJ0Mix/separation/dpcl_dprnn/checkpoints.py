@@ -40,7 +40,6 @@ FREE = {
     *("speaker_info", "model_licence", "eval_precision"),
     *("train_logger", "checkpointer"),
 }
-RUN_OPTIONS = ("precision", "max_grad_norm", "grad_accumulation_factor")
 ORDER = ("batch_size", "shuffle", "drop_last")  # of the training data
 
 
@@ -121,15 +120,32 @@ class AtomicCheckpointer(Checkpointer):
         on_main(delete)
 
     def recover_if_possible(self, *args, **kwargs):
-        """See the parent; damaged checkpoints are set aside first."""
-        on_main(self.set_aside_damaged)
-        return super().recover_if_possible(*args, **kwargs)
+        """See the parent; damaged checkpoints are set aside first.
+
+        One process chooses for all, which may see an older state of a disk
+        that machines share.
+        """
+
+        def choose():
+            self.set_aside_damaged()
+            return self.find_checkpoint(*args, **kwargs)
+
+        chosen = on_main(choose)
+        if chosen is None:
+            return None
+        if not chosen.path.is_dir():
+            raise UserError(
+                f"{chosen.path} is not on this machine. All machines of a run "
+                "need the same disk for --output_folder."
+            )
+        self.load_checkpoint(chosen)
+        return chosen
 
     def load_checkpoint(self, checkpoint):
         """See the parent; one of another model is a `UserError`."""
         try:
             super().load_checkpoint(checkpoint)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             raise UserError(
                 f"{checkpoint.path} does not fit this model "
                 f"({first_line(error)}). Choose another --output_folder, or "
@@ -230,8 +246,8 @@ class Settings:
         The hparams file.
     overrides : str
         YAML of the keys that were set on the command line.
-    run_opts : speechbrain.utils.run_opts.RunOptions, optional
-        Those of the command line, some of which are as good as hparams.
+    run_options : dict, optional
+        Of SpeechBrain's, as they are in force, that are as good as hparams.
 
     Example
     -------
@@ -239,11 +255,10 @@ class Settings:
     {'lr': 0.2, 'model.layers': 2}
     """
 
-    def __init__(self, hparams_text, overrides="", run_opts=None):
+    def __init__(self, hparams_text, overrides="", run_options=None):
         tree = YAML().load(hparams_text)
         recursive_update(tree, YAML().load(overrides) or {})
-        given = run_opts.overridden_args if run_opts else ()
-        tree.update((key, run_opts[key]) for key in RUN_OPTIONS if key in given)
+        tree.update(run_options or {})
         self.values = dict(flat(tree))
 
     @mark_as_saver
@@ -305,6 +320,8 @@ def flat(tree, prefix=""):
 def is_free(key):
     """Whether a run may go on with another value of a key."""
     first, _, rest = key.partition(".")
+    if first == "dynamic_mixing":
+        return rest in ("valid", "test")
     if first == "train_dataloader_opts":
         return rest not in ORDER
     return first in FREE

@@ -200,6 +200,53 @@ def check_values(settings, path):
         )
 
 
+TRAINED_WITH = ("precision", "max_grad_norm", "grad_accumulation_factor")
+
+
+def settle_run_options(hparams, run_opts):
+    """Check and mend SpeechBrain's run options, as far as it would not.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of two intervals of checkpoints, which SpeechBrain refuses, the one
+        on the command line is left.
+    run_opts : speechbrain.utils.run_opts.RunOptions
+        Of the command line.
+
+    Returns
+    -------
+    dict
+        Those in force that training depends on.
+
+    Raises
+    ------
+    UserError
+    """
+    given = run_opts.overridden_args
+    force = {
+        name: run_opts[name]
+        if name in given
+        else hparams.get(name, run_opts[name])
+        for name in TRAINED_WITH
+    }
+    factor = force["grad_accumulation_factor"]
+    if not isinstance(factor, int) or factor < 1:
+        raise UserError(
+            f"grad_accumulation_factor is {factor!r}; a whole number above 0 "
+            "is needed."
+        )
+    if force["precision"] == "fp16" and run_opts.device == "cpu":
+        raise UserError(
+            "--precision=fp16 is for GPUs. Use bf16 or fp32 on a CPU."
+        )
+    intervals = ("ckpt_interval_minutes", "ckpt_interval_steps")
+    for one, other in (intervals, intervals[::-1]):
+        if one in given and other not in given and other in hparams:
+            hparams[other] = 0
+    return force
+
+
 def check_run_options(brain):
     """Mend or refuse SpeechBrain's run options, wherever they were given.
 

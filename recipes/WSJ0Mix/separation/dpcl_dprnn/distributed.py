@@ -117,6 +117,7 @@ def on_main(function, **arguments):
 
     value, error = run_on_main(attempt)
     if error is not None:
+        error.everywhere = True
         raise error
     return value
 

@@ -46,6 +46,7 @@ class Engine(sb.Brain):
         super().__init__(*args, **kwargs)
         self.stage = None
         self.progress = None  # of the epoch that a resumed run is in
+        self.scaled = None  # by which its batches have changed, if they have
         self.steps_since = 0  # the last checkpoint
         self.asked_to_stop = self.save_now = self.stop_now = False
 
@@ -99,10 +100,28 @@ class Engine(sb.Brain):
     def on_fit_start(self):
         """Recover; a run that has had all its steps gets no more epochs."""
         super().on_fit_start()
+        if self.scaled is not None:
+            self.go_on_at(*self.scaled)
         self.train_sampler.start = self.step
         between_epochs = self.step == 0
         if self._optimizer_step_limit_exceeded and between_epochs:
             self.hparams.epoch_counter.should_stop = True
+
+    def go_on_at(self, factor, batches):
+        """Find the place in the epoch of a run of another number of processes.
+
+        Arguments
+        ---------
+        factor : float
+            By which their batches were larger than now, all together.
+        batches : int
+            That the epoch had.
+        """
+        if self.step == batches:
+            self.step = len(self.train_sampler)
+        elif factor != 1:
+            self.step = int(self.step * factor)
+            self.step -= self.step % self.grad_accumulation_factor
 
     def on_stage_start(self, stage, epoch=None):
         """Begin the sums of the stage, or go on with those of before."""
@@ -181,8 +200,10 @@ class Engine(sb.Brain):
             self.modules.parameters(), self.max_grad_norm
         )
         self.steps_since += 1
-        # Of fp16, which overflows now and then, the scaler takes care.
-        overflow = not self.scaler.is_enabled() and not torch.isfinite(norm)
+        # Of fp16, which overflows now and then, the scaler takes care, until
+        # it can scale no further down.
+        finite = bool(torch.isfinite(norm))
+        overflow = not finite and self.scaler.get_scale() <= 1
         bad, self.stop_now, self.save_now = any_of(
             [
                 bool(self.suspects) or overflow,
@@ -196,8 +217,9 @@ class Engine(sb.Brain):
         else:
             for optimizer in optimizers:
                 self.scaler.step(optimizer)
-            self.norms = self.norms + norm.detach()
-            self.steps += 1
+            if finite:
+                self.norms = self.norms + norm.detach()
+                self.steps += 1
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -215,7 +237,7 @@ class Engine(sb.Brain):
             f"epoch {self.epoch}: {few(suspects, 16)}."
         )
         if self.left_out > self.nonfinite_patience:
-            raise UserError(
+            raise everywhere(
                 f"{message} This is step {self.left_out} of the epoch that is "
                 f"not taken, and nonfinite_patience is "
                 f"{self.nonfinite_patience}. Check these utterances (python "
@@ -229,12 +251,18 @@ class Engine(sb.Brain):
         finite.
         """
         kinds = [getattr(batch, name, None) for name in ("mixture", "sources")]
+        mixing = getattr(self.hparams, "train_mixing", None)
+        dealt = self.stage == sb.Stage.TRAIN and getattr(
+            mixing, "shuffle", False
+        )
         sound = [
             torch.isfinite(kind.data).flatten(1).all(dim=1)
             for kind in kinds
             if kind is not None
         ]
-        for good in (*sound, torch.isfinite(self.losses)):
+        if not dealt:  # the losses are of mixtures of the loaded names
+            sound.append(torch.isfinite(self.losses))
+        for good in sound:
             names = [
                 name
                 for name, fine in zip(batch.id, good.tolist(), strict=True)
@@ -254,8 +282,9 @@ class Engine(sb.Brain):
             sum to 1, and one that is below 0 works against the others. None
             of a gradient that is zero or not finite.
         """
+        scale = self.scaler.get_scale()  # else fp16 would lose small ones
         parts = {
-            name: values.mean()
+            name: scale * values.mean()
             for name, values in self.weighted.items()
             if values.requires_grad
         }
@@ -327,7 +356,7 @@ class Engine(sb.Brain):
             )
         count = sum(share["count"] for share in shares)
         if not count and self.stage == sb.Stage.VALID:
-            raise UserError(
+            raise everywhere(
                 "No validation mixture has a finite loss. Check the data "
                 "(python prepare_data.py check), or lower --lr."
             )
@@ -414,6 +443,7 @@ class Engine(sb.Brain):
         _, ranks = place()
         state = {
             "step": self.step,
+            "batches": len(self.train_sampler),
             "ranks": ranks,
             "optimizer_step": self.optimizer_step,
             "avg_train_loss": float(self.avg_train_loss),
@@ -430,14 +460,21 @@ class Engine(sb.Brain):
         self.optimizer_step = state["optimizer_step"]
         self.step, self.avg_train_loss, self.progress = 0, 0.0, None
         if not end_of_epoch:
-            self.step = state["step"] * state["ranks"] // ranks
+            self.step = state["step"]
             self.avg_train_loss = state["avg_train_loss"]
             self.progress = state["sums"]
             if rank > 0:  # the sums of all are with the first
                 self.progress = {**self.progress, "totals": {}, "count": 0}
+        self.scaled = state["ranks"] / ranks, state["batches"]
         if state["ranks"] != ranks:
-            self.step -= self.step % self.grad_accumulation_factor
             logger.warning(
                 f"The run had {state['ranks']} processes and goes on with "
                 f"{ranks}: its steps are of other sizes from here on."
             )
+
+
+def everywhere(message):
+    """A `UserError` that all processes raise."""
+    error = UserError(message)
+    error.everywhere = True
+    return error

@@ -1,5 +1,6 @@
 """Errors that are meant for the user rather than the developer."""
 
+import contextlib
 import errno
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -15,7 +16,17 @@ class UserError(Exception):
     and exit with status 1.
     """
 
-    everywhere = True  # on all processes of a run: the first tells it
+    everywhere = False  # on all processes of a run alike: the first tells it
+
+
+@contextlib.contextmanager
+def told_once():
+    """Where all processes of a run meet the same errors."""
+    try:
+        yield
+    except UserError as error:
+        error.everywhere = True
+        raise
 
 
 class Stopped(Exception):
@@ -34,7 +45,7 @@ class Stopped(Exception):
 
 
 def lost_process(error):
-    """One line on a process that is gone, or None if it is something else.
+    """One line on a process, or memory, that is gone; None of other errors.
 
     Arguments
     ---------
@@ -52,6 +63,8 @@ def lost_process(error):
     'A worker that loads data has died (DataLoader worker (pid 7) is killed by signal: Killed). If memory ran out, lower --num_workers or --batch_size; the same command goes on from the last checkpoint.'
     """
     line = first_line(error).rstrip(". ")
+    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's
+        return f"The GPU's memory is full ({line}). Lower --batch_size."
     if "DataLoader worker" in line:
         return (
             f"A worker that loads data has died ({line}). If memory ran out, "
