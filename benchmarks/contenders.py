@@ -1,0 +1,121 @@
+"""This project's systems, that train and separate.
+
+Each function makes, from the name of an hparams file, what
+`teams.Contender.make` describes. Shapes are in the letters of
+dpcl_dprnn/model.py.
+"""
+
+import functools
+import logging
+import pathlib
+import re
+import sys
+
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from signals import voices
+from speechbrain.dataio.batch import PaddedBatch
+
+RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
+sys.path.insert(0, str(RECIPE))
+# It says that there is no torchvision, which nothing here needs.
+logging.getLogger("speechbrain.utils.train_logger").disabled = True
+
+import train  # noqa: E402
+
+
+def keys_of(system):
+    """The keys of an hparams file."""
+    text = (RECIPE / "hparams" / f"{system}.yaml").read_text(encoding="utf-8")
+    return set(re.findall(r"^(\w+):", text, re.MULTILINE))
+
+
+def load(system, folder, hparams):
+    """Load an hparams file.
+
+    Arguments
+    ---------
+    system : str
+        Its name, without the extension.
+    folder : str
+        For what is written on the way.
+    hparams : dict
+        Values for those of its keys that are in here.
+
+    Returns
+    -------
+    dict
+    """
+    known = keys_of(system)
+    overrides = {key: hparams[key] for key in known & hparams.keys()}
+    overrides.update(data_folder="none", output_folder=folder)
+    with open(RECIPE / "hparams" / f"{system}.yaml", encoding="utf-8") as file:
+        return load_hyperpyyaml(file, overrides)
+
+
+def our_training(system, precision, device, hparams, folder):
+    """A training step of one of the systems, by the recipe's own Brain."""
+    if torch.device(device).type == "cpu":
+        train.reuse_memory()  # as train.py does
+    hparams = load(system, folder, hparams)
+    brain = train.Separation(
+        modules=hparams["modules"],
+        opt_class=hparams["optimizer"],
+        hparams=hparams,
+        run_opts={
+            "device": device,
+            "precision": precision,
+            "distributed_backend": "gloo",
+        },
+    )
+    train.sb.Brain.on_fit_start(brain)  # ours would look for a data set
+    brain.modules.train()
+    brain.on_stage_start(train.sb.Stage.TRAIN, epoch=1)
+
+    def make_input(seconds, batch):
+        samples = round(seconds * hparams["sample_rate"])
+        sources = voices(batch, hparams["num_spks"], samples).transpose(1, 2)
+        items = [
+            {"id": str(i), "mixture": source.sum(dim=-1), "sources": source}
+            for i, source in enumerate(sources)
+        ]
+        return functools.partial(step, PaddedBatch(items))
+
+    def step(batch):
+        brain.step += 1
+        brain.fit_batch(batch)
+
+    return make_input
+
+
+def our_inference(system, precision, device, hparams, folder):
+    """The mask head, or where there is none the embeddings, of a system."""
+    if torch.device(device).type == "cpu":
+        train.reuse_memory()
+    hparams = load(system, folder, hparams)
+    separator = hparams["separator"].to(device).eval()
+    bf16 = torch.autocast(
+        torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
+    )
+
+    def separate(mixture):
+        with bf16:
+            return separator.separate_each(list(mixture))
+
+    return separation_of(hparams, device, separate)
+
+
+def separation_of(hparams, device, separate):
+    """Makes mixtures [B, T], and what separates them."""
+
+    def make_input(seconds, batch):
+        samples = round(seconds * hparams["sample_rate"])
+        sources = voices(batch, hparams["num_spks"], samples)
+        mixture = sources.sum(dim=1).to(device)
+        return functools.partial(step, mixture)
+
+    @torch.no_grad()
+    def step(mixture):
+        return separate(mixture)
+
+    return make_input
