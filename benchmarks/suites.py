@@ -133,35 +133,42 @@ def inference(args):
 
 def ranks(args):
     """Processes of one thread that train together, or threads of one."""
-    on_cpu = argparse.Namespace(**{**vars(args), "device": "cpu"})
     for system in OF_A_RANK:
-        crop = contenders.load(system, args.folder, {})["training_crop"]
-        seconds = args.seconds or crop
-        batch = RANKS * (args.batch or OF_A_RANK[system])
-        entrants = [
-            ours(
-                on_cpu,
-                "training",
-                system,
-                "fp32",
-                name=f"processes: {processes}, threads of each: {threads}",
-                threads=threads,
-                ranks=processes,
-            )
-            for processes, threads in ((1, RANKS), (RANKS, 1))
-        ]
-        with teams(entrants, on_cpu.device) as started:
-            for team in started.values():
-                team.prepare(seconds, batch)
-            yield comparison(
-                args,
-                f"training of {system}.yaml, {batch} x {seconds:g} s",
-                started,
-                audio=batch * seconds,
-                speed="audio_per_second",
-                seconds=seconds,
-                batch=batch,
-            )
+        for precision in args.precision:
+            yield from ranks_of(system, precision, args)
+
+
+def ranks_of(system, precision, args):
+    """The comparison of one system."""
+    on_cpu = argparse.Namespace(**{**vars(args), "device": "cpu"})
+    crop = contenders.load(system, args.folder, {})["training_crop"]
+    seconds = args.seconds or crop
+    batch = RANKS * (args.batch or OF_A_RANK[system])
+    entrants = [
+        ours(
+            on_cpu,
+            "training",
+            system,
+            precision,
+            name=f"processes: {processes}, threads of each: {threads}",
+            threads=threads,
+            ranks=processes,
+        )
+        for processes, threads in ((1, RANKS), (RANKS, 1))
+    ]
+    with teams(entrants, on_cpu.device) as started:
+        for team in started.values():
+            team.prepare(seconds, batch)
+        yield comparison(
+            args,
+            f"training of {system}.yaml, {batch} x {seconds:g} s, {precision}",
+            started,
+            audio=batch * seconds,
+            speed="audio_per_second",
+            seconds=seconds,
+            batch=batch,
+            precision=precision,
+        )
 
 
 def pit(args):

@@ -23,7 +23,6 @@ from speechbrain.utils.distributed import if_main_process
 
 from dpcl_dprnn.batches import make_loader, make_training_loader
 from dpcl_dprnn.calibration import calibrated
-from dpcl_dprnn.checkpoints import Settings
 from dpcl_dprnn.configuration import (
     check_evaluation,
     check_run_options,
@@ -49,6 +48,7 @@ from dpcl_dprnn.losses import silence_loss
 from dpcl_dprnn.model_folder import export_model
 from dpcl_dprnn.report import write_report
 from dpcl_dprnn.separation import load_pretrained, stack
+from dpcl_dprnn.settings import Settings
 from dpcl_dprnn.speaker_groups import speaker_groups
 from dpcl_dprnn.training import exit_on_sigterm, reuse_memory
 from dpcl_dprnn.unmixing import Unmixer

@@ -1,46 +1,24 @@
-"""Checkpoints that are whole, and a run that goes on as it began."""
+"""Checkpoints that are whole."""
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import shutil
 
-from hyperpyyaml.core import recursive_update
-from ruamel.yaml import YAML
 from speechbrain.utils.checkpoints import (
     Checkpointer,
     ckpt_recency,
-    mark_as_loader,
-    mark_as_saver,
-    register_checkpoint_hooks,
 )
 from speechbrain.utils.logger import get_logger
 
 from .distributed import on_main
-from .errors import UserError, few, first_line
+from .errors import UserError, first_line
 
 logger = get_logger(__name__)
 
 SUMS = "SHA256SUMS"  # `sha256sum -c` reads it
 PARTIAL, DAMAGED = "partial+", "damaged+"  # before the name of a folder
-
-# Keys that say where things lie, how long to go on or what to do afterwards:
-# a run may go on with others.
-FREE = {
-    *("experiment_name", "output_folder", "save_folder", "train_log"),
-    *("data_folder", "train_data", "valid_data", "test_data", "skip_prep"),
-    *("speech_folder", "speech_cache", "pretrained", "num_workers"),
-    *("number_of_epochs", "total_steps", "optimizer_step_limit"),
-    *("early_stopping_epochs", "constant_lr_epochs"),
-    *("ckpt_interval_minutes", "ckpt_interval_steps", "nonfinite_patience"),
-    *("valid_dataloader_opts", "test_dataloader_opts", "scoring_workers"),
-    *("mixture_consistency", "perceptual_scores", "num_audio", "kmeans"),
-    *("speaker_info", "model_licence", "eval_precision"),
-    *("train_logger", "checkpointer"),
-}
-ORDER = ("batch_size", "shuffle", "drop_last")  # of the training data
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -234,94 +212,3 @@ def sync(path):
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@register_checkpoint_hooks
-class Settings:
-    """The hparams that a run began with, kept in its checkpoints.
-
-    Arguments
-    ---------
-    hparams_text : str
-        The hparams file.
-    overrides : str
-        YAML of the keys that were set on the command line.
-    run_options : dict, optional
-        Of SpeechBrain's, as they are in force, that are as good as hparams.
-
-    Example
-    -------
-    >>> Settings("lr: 0.1\\nmodel: {layers: 2}", "lr: 0.2").values
-    {'lr': 0.2, 'model.layers': 2}
-    """
-
-    def __init__(self, hparams_text, overrides="", run_options=None):
-        tree = YAML().load(hparams_text)
-        recursive_update(tree, YAML().load(overrides) or {})
-        tree.update(run_options or {})
-        self.values = dict(flat(tree))
-
-    @mark_as_saver
-    def save(self, path):
-        """Write them as JSON."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.values, file, indent=1)
-
-    @mark_as_loader
-    def load(self, path, end_of_epoch):
-        """Leave them as they are: `check` is called before."""
-
-    def check(self, checkpointer):
-        """Refuse to go on with other settings than those of the checkpoint.
-
-        Arguments
-        ---------
-        checkpointer : AtomicCheckpointer
-
-        Raises
-        ------
-        UserError
-            Names the keys, with the values of then and now.
-        """
-        folder = checkpointer.newest_whole()
-        if folder is None or not (folder / "settings.ckpt").exists():
-            return
-        then = json.loads((folder / "settings.ckpt").read_text("utf-8"))
-        changed = [
-            f"{key} (was {then.get(key)!r}, is {self.values.get(key)!r})"
-            for key in sorted({*then, *self.values})
-            if then.get(key) != self.values.get(key) and not is_free(key)
-        ]
-        if changed:
-            save = checkpointer.checkpoints_dir
-            raise UserError(
-                f"The run in {save.parent} began with other hparams: "
-                f"{few(changed, 10)}. Set them as they were to go on with "
-                "it, or choose another --output_folder; there "
-                f"--pretrained={save} starts from its weights."
-            )
-
-
-def flat(tree, prefix=""):
-    """The leaves of a tree of YAML with their paths; tags are text."""
-    tag = getattr(getattr(tree, "tag", None), "value", None)
-    if tag and prefix:
-        yield f"{prefix}tag", tag
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from flat(value, f"{prefix}{key}.")
-    elif isinstance(tree, list):
-        for index, value in enumerate(tree):
-            yield from flat(value, f"{prefix}{index}.")
-    else:
-        yield prefix.rstrip("."), getattr(tree, "value", tree)
-
-
-def is_free(key):
-    """Whether a run may go on with another value of a key."""
-    first, _, rest = key.partition(".")
-    if first == "dynamic_mixing":
-        return rest in ("valid", "test")
-    if first == "train_dataloader_opts":
-        return rest not in ORDER
-    return first in FREE
