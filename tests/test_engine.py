@@ -587,9 +587,10 @@ def test_stopped_run_goes_on_bit_for_bit(batch, factor, tmp_path):
     whole = make_toy(tmp_path / "whole", **arguments).train()
     first = make_toy(tmp_path / "stopped", **arguments)
     terminate_in(first, "TRAIN", 2, batch)
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Stopped, match=r"after batch \d of epoch 2"):
         first.train()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
     second = make_toy(tmp_path / "stopped", **arguments).train()
     assert len(first.taken) + len(second.taken) == len(whole.taken)
     assert len(first.taken) == -(-7 // factor) + -(-batch // factor)
