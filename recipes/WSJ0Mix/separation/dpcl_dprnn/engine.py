@@ -354,18 +354,13 @@ class Engine(sb.Brain):
                 f"The loss is not finite: {few(suspects, 16)}. It does not "
                 f"count in the averages of {self.stage.name}."
             )
-        count = sum(share["count"] for share in shares)
+        totals, count = added(shares)
         if not count and self.stage == sb.Stage.VALID:
             raise everywhere(
                 "No validation mixture has a finite loss. Check the data "
                 "(python prepare_data.py check), or lower --lr."
             )
-        names = sorted({name for share in shares for name in share["totals"]})
-        stats = {
-            name: sum(share["totals"].get(name, 0.0) for share in shares)
-            / (count or math.nan)
-            for name in names
-        }
+        stats = {n: total / (count or math.nan) for n, total in totals.items()}
         training = self.stage == sb.Stage.TRAIN
         if training and self.steps:
             stats["grad_norm"] = float(self.norms) / self.steps
@@ -426,15 +421,8 @@ class Engine(sb.Brain):
         meta : dict
         """
         shares = gather(self.sums())
-        names = sorted({name for share in shares for name in share["totals"]})
-        self.sums_of_all = {
-            **shares[0],
-            "totals": {
-                name: sum(share["totals"].get(name, 0.0) for share in shares)
-                for name in names
-            },
-            "count": sum(share["count"] for share in shares),
-        }
+        totals, count = added(shares)
+        self.sums_of_all = {**shares[0], "totals": totals, "count": count}
         self.checkpointer.save_checkpoint(meta=meta, end_of_epoch=end_of_epoch)
         self.checkpointer.delete_checkpoints(num_to_keep=2, min_keys=["loss"])
 
@@ -471,6 +459,27 @@ class Engine(sb.Brain):
                 f"The run had {state['ranks']} processes and goes on with "
                 f"{ranks}: its steps are of other sizes from here on."
             )
+
+
+def added(shares):
+    """The totals, and the number of utterances, of what processes have summed.
+
+    Arguments
+    ---------
+    shares : list of dict
+        `Engine.sums` of each process.
+
+    Returns
+    -------
+    totals : dict of str to float
+    count : int
+    """
+    names = sorted({name for share in shares for name in share["totals"]})
+    totals = {
+        name: sum(share["totals"].get(name, 0.0) for share in shares)
+        for name in names
+    }
+    return totals, sum(share["count"] for share in shares)
 
 
 def everywhere(message):
