@@ -26,6 +26,7 @@ from speechbrain.utils.logger import get_logger
 
 from .distributed import any_of, gather, place
 from .errors import Stopped, UserError, few, lost_process
+from .gradients import gradient_shares
 
 logger = get_logger(__name__)
 
@@ -273,38 +274,17 @@ class Engine(sb.Brain):
         return list(batch.id)
 
     def gradient_shares(self):
-        """What each part of the loss adds to the gradient.
-
-        Returns
-        -------
-        dict of str to float
-            g_i . g / |g|^2 of each part, where g is the sum of all g_i: they
-            sum to 1, and one that is below 0 works against the others. None
-            of a gradient that is zero or not finite.
-        """
+        """What each part of the loss adds to the gradient, see `gradients`."""
+        if self.compile or place()[0] > 0:
+            return {}  # a compiled graph cannot be gone through twice
         scale = self.scaler.get_scale()  # else fp16 would lose small ones
         parts = {
             name: scale * values.mean()
             for name, values in self.weighted.items()
             if values.requires_grad
         }
-        if len(parts) < 2 or self.compile or place()[0] > 0:
-            return {}  # a compiled graph cannot be gone through twice
         parameters = [p for p in self.modules.parameters() if p.requires_grad]
-        gradients = [
-            torch.autograd.grad(
-                part, parameters, retain_graph=True, materialize_grads=True
-            )
-            for part in parts.values()
-        ]
-        flat = torch.stack(
-            [torch.cat([g.flatten() for g in grads]) for grads in gradients]
-        )
-        whole = flat.sum(dim=0)
-        shares = flat @ whole / (whole @ whole)
-        if not torch.isfinite(shares).all():
-            return {}
-        return dict(zip(parts, shares.tolist(), strict=True))
+        return gradient_shares(parts, parameters)
 
     def total_loss(self, parts, weights):
         """The weighted sum of the parts of the loss, kept for the log.
