@@ -125,3 +125,12 @@ def test_learned_decoder_is_the_transposed_convolution(
 def test_learned_encoder_refuses_a_kernel_without_a_half(kernel_size):
     with pytest.raises(ValueError, match="kernel_size"):
         LearnedEncoder(kernel_size, 24)
+
+
+@pytest.mark.parametrize("frames", [2, 3, 50, 251])
+def test_longest_signal_of_so_many_frames(frames):
+    """A sample more is a frame more."""
+    for encoder in (LearnedEncoder(16, 4), STFTEncoder(256, 64)):
+        longest = encoder.longest(frames)
+        assert encoder.frames(longest) == frames
+        assert encoder.frames(longest + 1) == frames + 1

@@ -213,6 +213,23 @@ def test_masks_without_overlap_have_the_shape_of_masks_with_it(device):
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.parametrize("size", [4, 5, 9, 10])
+@pytest.mark.parametrize("overlap", [True, False])
+def test_chunks_that_are_filled_hold_no_frame_more(overlap, size):
+    """By counting chunks: one frame more would need another."""
+    model = build(DualPathSeparator, K=size, overlap=overlap)
+
+    def chunks(frames):
+        x = torch.zeros(1, FILTERS, frames)
+        return model.chunks(x).shape[2]
+
+    full = [n for n in range(1, 5 * size) if chunks(n + 1) > chunks(n)]
+    assert len(full) >= 4
+    for frames in range(1, 5 * size):
+        known = [n for n in full if n <= frames]
+        assert model.filled(frames) == (known[-1] if known else frames)
+
+
 @pytest.mark.parametrize("frames", [1, 4, 9, 10, 11, 43])
 @pytest.mark.parametrize("num_spks", [2, 3])
 def test_shapes_and_unit_norm(frames, num_spks, device):

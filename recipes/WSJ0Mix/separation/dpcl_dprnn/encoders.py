@@ -8,8 +8,9 @@ length:
     representation = encoder(x)                      # [B, T] -> [B, F, L]
     x = decoder(representation, length=T)            # [B, F, L] -> [B, T]
 
-Every length from one sample up is accepted, `encoder.frames(T)` tells L, and
-the decoder returns exactly `length` samples with none of them cut off.
+Every length from one sample up is accepted, `encoder.frames(T)` tells L,
+`encoder.longest(L)` the most samples of so many frames, and the decoder returns
+exactly `length` samples with none of them cut off.
 See model.py for the alphabet of axes.
 """
 
@@ -51,6 +52,10 @@ class LearnedEncoder(_StockEncoder):
     def frames(self, length):
         """Number of frames L of a signal of `length` samples."""
         return -(-length // self.stride) + 1
+
+    def longest(self, frames):
+        """The most samples T that have so many frames, 2 or more."""
+        return (frames - 1) * self.stride
 
     def forward(self, x):
         """Encode waveforms.
@@ -162,6 +167,10 @@ class STFTEncoder(torch.nn.Module):
     def frames(self, length):
         """Number of frames L of a signal of `length` samples."""
         return length // self.hop + 1
+
+    def longest(self, frames):
+        """The most samples T that have so many frames."""
+        return frames * self.hop - 1
 
     def forward(self, x):
         """Encode waveforms.

@@ -177,6 +177,40 @@ class DualPathSeparator(Dual_Path_Model):
         for layer in self.dual_mdl[1:]:
             reinitialize(layer)
 
+    def add_mask_bias(self, value):
+        """Give the mask layer, which has none in the parent, a bias.
+
+        Weights without one, such as the parent's, still load; it is then 0.
+
+        Arguments
+        ---------
+        value : float
+            That of all filters at the start.
+        """
+        weight = self.end_conv1x1.weight
+        self.end_conv1x1.bias = torch.nn.Parameter(
+            weight.new_full((len(weight),), value)
+        )
+        self.register_load_state_dict_pre_hook(without_mask_bias)
+
+    def filled(self, frames):
+        """The most frames, up to some, that leave no chunk mostly padding.
+
+        Arguments
+        ---------
+        frames : int
+            L.
+
+        Returns
+        -------
+        int
+            `frames` where they do not fill a chunk.
+        """
+        # Of chunks that overlap, one frame at least is padding.
+        rest = self.K - 1 - self.K // 2 if self.overlap else 0
+        filled = frames - (frames - rest) % self.K
+        return filled if filled > 0 else frames
+
     def forward(self, features, grid_frames=None):
         """Separate features.
 
@@ -312,6 +346,10 @@ class BLSTMSeparator(torch.nn.Module):
         )
         self.embedding_head = embedding_head
 
+    def filled(self, frames):
+        """Any number of frames fills it."""
+        return frames
+
     def forward(self, features, grid_frames=None):
         """Embed features.
 
@@ -326,7 +364,7 @@ class BLSTMSeparator(torch.nn.Module):
         masks : None
         embeddings : torch.Tensor, [B, L', F', D]
         """
-        x = self.norm(features.transpose(1, 2))  # [B, L, F]
+        x = self._read(features)  # [B, L, F]
         x, _ = self.blstm(x)  # [B, L, N]
         frames = grid_frames or features.shape[-1]
         return None, self.embedding_head(x.transpose(1, 2), frames)
@@ -344,7 +382,7 @@ class BLSTMSeparator(torch.nn.Module):
         list of (None, embeddings)
             What `forward` gives for each by itself.
         """
-        xs = [self.norm(each.transpose(1, 2))[0] for each in features]
+        xs = [self._read(each)[0] for each in features]
         lengths = torch.tensor([len(x) for x in xs])
         packed = pack_padded_sequence(
             pad_sequence(xs, batch_first=True),
@@ -357,6 +395,25 @@ class BLSTMSeparator(torch.nn.Module):
             (None, self.embedding_head(x[None, :length].transpose(1, 2), each))
             for x, length, each in zip(out, lengths, grid_frames, strict=True)
         ]
+
+    def _read(self, features):
+        """Normalised features [B, L, F], in autocast's precision where it is
+        on: PyTorch fails to find an LSTM for fp32 there on CPUs without bf16.
+        """
+        x = self.norm(features.transpose(1, 2))
+        kind = x.device.type
+        if torch.is_autocast_enabled(kind):
+            x = x.to(torch.get_autocast_dtype(kind))
+        return x
+
+
+def without_mask_bias(model, state, prefix, *_):
+    """Fill in the bias that weights of a model without one do not have."""
+    weight = state.get(f"{prefix}end_conv1x1.weight")
+    if weight is not None:
+        state.setdefault(
+            f"{prefix}end_conv1x1.bias", weight.new_zeros(len(weight))
+        )
 
 
 def reinitialize(module):

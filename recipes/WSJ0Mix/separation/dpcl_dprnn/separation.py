@@ -13,8 +13,10 @@ from speechbrain.utils.checkpoints import Checkpointer
 from .clustering import kmeans_masks
 from .errors import UserError
 from .model_folder import load_weights
+from .start import start_from_mixture
 from .targets import bin_weights, dominant_source
 
+STARTS = ("mixture", "random")
 TINY = 1e-20  # far below the peak of any signal
 
 
@@ -41,6 +43,9 @@ class Separator(torch.nn.Module):
         when not given.
     grid_decoder : torch.nn.Module, optional
         Goes with `grid_encoder`; `decoder` when not given.
+    start : str
+        "mixture": estimates are the mixture until something is learnt, see
+        `start.start_from_mixture`; "random": SpeechBrain's initial weights.
 
     Example
     -------
@@ -62,14 +67,37 @@ class Separator(torch.nn.Module):
         decoder=None,
         grid_encoder=None,
         grid_decoder=None,
+        start="random",
     ):
         super().__init__()
+        if start not in STARTS:
+            raise ValueError(
+                f"start is {start!r}; it may be {' or '.join(STARTS)}"
+            )
         self.encoder = encoder
         self.model = model
         self.decoder = decoder
         self.grid_encoder = grid_encoder or encoder
         self.grid_decoder = grid_decoder or decoder
         self.inference_dtype = None  # of the model in `separate_each`: as it is
+        if start == "mixture":
+            start_from_mixture(encoder, model, decoder)
+
+    def filled(self, samples):
+        """The most samples, up to some, that leave no chunk mostly padding.
+
+        Arguments
+        ---------
+        samples : int
+            T.
+
+        Returns
+        -------
+        int
+        """
+        frames = self.encoder.frames(samples)
+        filled = self.model.filled(frames)
+        return samples if filled == frames else self.encoder.longest(filled)
 
     def forward(self, mixture):
         """Separate with the mask head, and embed.
@@ -279,3 +307,7 @@ def load_pretrained(separator, path):
             "file, or a folder that has one."
         )
     load_weights(separator, path, "pretrained")
+    averaged = path.with_name("averaged.ckpt")
+    if averaged.is_file():  # it is by these that the best was chosen
+        state = torch.load(averaged, map_location="cpu", weights_only=True)
+        separator.load_state_dict(state["average"], strict=False)
