@@ -64,7 +64,7 @@ TRAININGS = {
     "speech": (*MINI, ALL, SPEECH, "--grad_accumulation_factor=3"),
     "mixtures, stops early": (
         *("hparams/dprnn.yaml", *TINY, ALL, "--num_workers=0"),
-        *("--constant_lr_epochs=1", "--early_stopping_epochs=3"),
+        "--early_stopping_epochs=3",
         *("--kernel_size=64", "--perceptual_scores=False"),
     ),
     "speech, by a worker": (*MINI, WORKER, SPEECH),

@@ -10,11 +10,13 @@ heard, are then counted right; and the confusion matrix of the way that is used.
 """
 
 import argparse
+import pathlib
 import tempfile
 
 import numpy as np
 import torch
 import tqdm
+from ruamel.yaml import YAML
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, silhouette_score
@@ -30,6 +32,8 @@ from dpcl_dprnn.dynamic_sets import make_dynamic_sets
 from dpcl_dprnn.inference import SpeechSeparator
 from dpcl_dprnn.targets import bin_weights
 
+RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
+MINI = RECIPE / "hparams" / "mini.yaml"  # how it mixes
 POINTS = 1000  # embeddings to cluster
 
 
@@ -98,9 +102,9 @@ def main():
         source=args.model, run_opts={"device": "cpu"}
     )
     settings = {
+        **YAML().load(MINI)["dynamic_mixing"],
         **{"train": 1, "valid": args.count, "test": args.count},
-        **{"speakers": [1, 2, 3], "speeds": [100], "gain_db": 2.5},
-        **{"overlap": 1.0, "noise_folder": "", "snr_db": 0, "room_folder": ""},
+        **{"speakers": [1, 2, 3], "speeds": [100]},
     }
     with tempfile.TemporaryDirectory() as cache:
         sets = make_dynamic_sets(
@@ -109,7 +113,7 @@ def main():
             settings,
             num_spks=separator.num_spks,
             sample_rate=separator.sample_rate,
-            training_crop=1.0,
+            training_crop=separator.sample_rate,
             seed=args.seed,
         )
         heard = {s: listen(separator, sets[s]) for s in ("valid", "test")}

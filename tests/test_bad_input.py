@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from in_process import in_process
 
 import train
@@ -233,6 +234,15 @@ def test_bad_data(damage, words, good, fails):
             ["speech_cache is empty", "Name a folder"],
         ),
         (["--training_crop=-1"], ["training_crop is -1", "above 0"]),
+        (["--lr=abc"], ["lr is 'abc'", "of 0 or more"]),
+        (["--warmup_steps=-3"], ["warmup_steps is -3", "of 0 or more"]),
+        (["--lr_fall=2"], ["lr_fall is 2", "from 0 to 1"]),
+        (["--clip_quantile=2"], ["clip_quantile is 2", "0 to 1", "or null"]),
+        (["--average_decay=1"], ["average_decay is 1", "or null"]),
+        (["--max_minutes=0"], ["max_minutes is 0", "above 0", "or null"]),
+        (["--max_minutes=x"], ["max_minutes is 'x'", "or null"]),
+        (["--total_steps=null"], ["total_steps is None", "above 0"]),
+        (["--start=foo"], ["start is 'foo'", "mixture or random"]),
         (["--max_grad_norm=-1"], ["max_grad_norm (was 5.0, is -1"]),
         (["--optimizer_step_limit=x"], ["optimizer_step_limit", "whole"]),
         (["--kernel_size=63"], ["mini.yaml", "kernel_size", "even"]),
@@ -480,9 +490,10 @@ def small_files():
 def go_on(good):
     """Train for one more epoch, that is sure to be the best."""
     for path in (good / "results" / "save").glob("CKPT*/CKPT.yaml"):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if not line.startswith("loss:")]
-        path.write_text("\n".join([*kept, "loss: 1000.0\n"]), encoding="utf-8")
+        meta = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if "loss" in meta:  # not of checkpoints within an epoch
+            meta["loss"] += 1000.0  # and the best stays the best
+        path.write_text(yaml.safe_dump(meta), encoding="utf-8")
         write_sums(path.parent)
     return (*TINY, "--total_steps=9", "--number_of_epochs=3", *where(good))
 

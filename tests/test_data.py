@@ -1,6 +1,7 @@
 """Batches hold what the manifest lists, and new mixtures of it."""
 
 import csv
+import math
 import types
 
 import numpy as np
@@ -97,18 +98,14 @@ def counter():
 
 def test_crop_is_the_same_piece_of_mixture_and_sources(tmp_path, counter):
     path, signals = write_manifest(tmp_path, [500])
-    dataset = mixture_dataset(
-        path, 2, RATE, crop=100 / RATE, epoch_counter=counter
-    )
+    dataset = mixture_dataset(path, 2, RATE, crop=100, epoch_counter=counter)
     found = starts(dataset, signals, 100, range(20), counter)
     assert len(set(found)) > 10
 
 
 def test_crop_can_start_anywhere(tmp_path, counter):
     path, signals = write_manifest(tmp_path, [12])
-    dataset = mixture_dataset(
-        path, 2, RATE, crop=10 / RATE, epoch_counter=counter
-    )
+    dataset = mixture_dataset(path, 2, RATE, crop=10, epoch_counter=counter)
     found = starts(dataset, signals, 10, range(300), counter)
     assert set(found) == {0, 1, 2}
     assert all(abs(found.count(n) - 100) < 4 * 67**0.5 for n in range(3))
@@ -120,9 +117,7 @@ def test_crop_is_of_the_seed_the_epoch_and_the_id(tmp_path, counter):
 
     def crops(epochs, seed=7, **options):
         options = {"epoch_counter": counter, **options}
-        dataset = mixture_dataset(
-            path, 2, RATE, crop=100 / RATE, seed=seed, **options
-        )
+        dataset = mixture_dataset(path, 2, RATE, crop=100, seed=seed, **options)
         return starts(dataset, signals, 100, epochs, counter)
 
     first = crops([1])
@@ -138,7 +133,7 @@ def test_crop_is_of_the_seed_the_epoch_and_the_id(tmp_path, counter):
 def test_crop_is_the_same_in_any_manifest(tmp_path, counter):
     """It goes by the ID, not by the place in the list."""
     path, signals = write_manifest(tmp_path, [700] * 3)
-    options = {"crop": 100 / RATE, "epoch_counter": counter}
+    options = {"crop": 100, "epoch_counter": counter}
     whole = starts(
         *(mixture_dataset(path, 2, RATE, **options), signals, 100, [1], counter)
     )
@@ -154,7 +149,7 @@ def test_only_training_is_cropped(tmp_path, counter):
     path, signals = write_manifest(tmp_path, [500])
     sets = mixture_datasets(
         {"train": path, "valid": path, "test": path},
-        training_crop=100 / RATE,
+        training_crop=100,
         num_spks=2,
         sample_rate=RATE,
         epoch_counter=counter,
@@ -162,7 +157,7 @@ def test_only_training_is_cropped(tmp_path, counter):
     )
     lengths = {name: len(d[0]["mixture"]) for name, d in sets.items()}
     assert lengths == {"train": 100, "valid": 500, "test": 500}
-    options = {"crop": 100 / RATE, "seed": 3}
+    options = {"crop": 100, "seed": 3}
     wanted = mixture_dataset(path, 2, RATE, **options)[0]
     assert torch.equal(together(sets["train"][0]), together(wanted))
 
@@ -170,11 +165,11 @@ def test_only_training_is_cropped(tmp_path, counter):
 @pytest.mark.parametrize("crop", [500, 501, 4000])
 def test_short_utterance_is_taken_whole(crop, tmp_path):
     path, signals = write_manifest(tmp_path, [500])
-    dataset = mixture_dataset(path, 2, RATE, crop=crop / RATE)
+    dataset = mixture_dataset(path, 2, RATE, crop=crop)
     assert torch.equal(together(dataset[0]), signals["mix0"])
 
 
-@pytest.mark.parametrize("crop", [None, 100 / RATE])
+@pytest.mark.parametrize("crop", [None, 100])
 def test_bad_file_is_named(crop, tmp_path):
     path, _ = write_manifest(tmp_path, [500])
     (tmp_path / "mix0_2.wav").write_bytes(b"nothing")
@@ -338,3 +333,23 @@ def test_positions_get_speeds_of_their_own(device):
         assert got_lengths.tolist() == [1000 if any(unchanged) else 2000] * 2
         seen.add(unchanged)
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("speeds", [[88, 94, 100, 106, 112], [100]])
+def test_mixtures_are_cut_to_the_longest_wanted(speeds, device):
+    """Whatever the speeds; of that many samples and their spare all fill it."""
+    mixing = RandomMixing(RATE, speeds, gain_db=1.0)
+    mixing.longest = 797
+    assert mixing.spare == max(speeds) / 100
+    for spare, shortest in ((mixing.spare, 797), (0.5, 356)):
+        samples = math.ceil(797 * spare)
+        sources = torch.randn(2, 2, samples, device=device)
+        lengths = torch.tensor([samples, samples], device=device)
+        noise = torch.randn(2, samples, device=device)
+        for _ in range(10):
+            mixture, got, got_lengths = mixing(
+                sources.sum(dim=1) + noise, sources, lengths
+            )
+            assert shortest <= got.shape[-1] <= 797
+            assert got_lengths.tolist() == [got.shape[-1]] * 2
+            assert mixture.shape == (2, got.shape[-1])

@@ -17,7 +17,7 @@ from tiny_run import MINI, TINY, make_mixtures, make_speech, train_tiny
 import train
 from dpcl_dprnn import distributed
 from dpcl_dprnn.checkpoints import damage
-from dpcl_dprnn.distributed import Shard, any_of, gather, on_main, place
+from dpcl_dprnn.distributed import Shard, gather, highest, on_main, place
 from dpcl_dprnn.engine import everywhere
 from dpcl_dprnn.errors import UserError
 
@@ -43,7 +43,7 @@ def test_shard_of_a_single_process_is_the_dataset():
 def test_a_single_process():
     assert place() == (0, 1)
     assert gather({"a": 1}) == [{"a": 1}]
-    assert any_of([True, False], "cpu") == [True, False]
+    assert highest([True, False, 0.5], "cpu") == [1.0, 0.0, 0.5]
     assert on_main(lambda number: number + 1, number=1) == 2
 
 
@@ -68,7 +68,7 @@ def exchange(folder):
     return {
         "place": (rank, ranks),
         "gathered": gather({"rank": rank}),
-        "any": any_of([rank == 0, rank == 2, False], "cpu"),
+        "highest": highest([rank == 0, rank == 2, False, rank / 2], "cpu"),
         "result": result,
         "calls": calls,
         "told": told,
@@ -81,7 +81,7 @@ def test_three_processes(tmp_path):
         assert result == {
             "place": (rank, 3),
             "gathered": [{"rank": 0}, {"rank": 1}, {"rank": 2}],
-            "any": [True, True, False],
+            "highest": [1.0, 1.0, 0.0, 1.0],
             "result": 5,
             "calls": [4] if rank == 0 else [],
             "told": "Mend it.",

@@ -89,6 +89,48 @@ def test_draws_are_spread():
     assert np.mean(gains) == pytest.approx(1.25, abs=0.1)
 
 
+def test_speakers_are_drawn_by_their_chances():
+    speech = Sounds(**{f"u{n}": hiss(n, 100) for n in range(4)})
+    mixer = mixtures(speech, speakers=(1,), crop=10).mixer
+    chances, rng = np.array([0.0, 0.1, 0.3, 0.6]), np.random.default_rng(0)
+    groups = [[number] for number in range(4)]
+    names = [mixer.draw(groups, rng, chances)[2] for _ in range(1000)]
+    for number, chance in enumerate(chances):
+        count = sum(name.startswith(f"u{number}_") for name in names)
+        assert abs(count - 1000 * chance) <= 4 * (1000 * chance) ** 0.5
+
+
+def is_piece(source, speech, name):
+    """Whether a source is a piece of an utterance as it is."""
+    whole = speech.read(speech.names.index(f"{name}.wav")).astype(float)
+    fits = np.correlate(whole, source.astype(float), "valid")
+    energies = np.correlate(whole**2, np.ones(len(source)), "valid") + 1e-9
+    return (fits / np.sqrt(energies * (source @ source))).max() > 0.9999
+
+
+@pytest.mark.parametrize("kind", ["noise", "room"])
+def test_noise_and_rooms_are_not_always_there(kind, speech):
+    """As many as is said; in a room are all speakers of a mixture or none."""
+    there = Sounds(there=np.random.default_rng(1).standard_normal(700))
+    stores = {"noise": {"noise": there}, "room": {"rooms": there}}[kind]
+    options = {**stores, f"{kind}_probability": 0.3, "crop": 500}
+    with_it = 0
+    for item in mixtures(speech, 200, **options):
+        names, _ = parts_of(item["id"])
+        dry = [
+            is_piece(source.numpy(), speech, name)
+            for name, source in zip(names, item["sources"].T, strict=True)
+        ]
+        clean = item["sources"].sum(dim=1)
+        if kind == "noise":
+            with_it += not torch.allclose(clean, item["mixture"], atol=1e-5)
+            assert all(dry)
+        else:
+            assert len(set(dry)) == 1
+            with_it += not dry[0]
+    assert abs(with_it - 60) < 4 * 42**0.5
+
+
 def test_gain_db(speech):
     gains = [
         parts_of(item["id"])[1][0] for item in mixtures(speech, 40, gain_db=20)

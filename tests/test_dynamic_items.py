@@ -55,6 +55,21 @@ def test_without_an_epoch_counter_all_epochs_are_one(speech):
     assert {name.split("-")[0] for name in contents(dataset)} == {"0"}
 
 
+def test_chances_are_of_the_epochs_gone_by(speech):
+    asked = []
+
+    def chances(epochs):
+        asked.append(epochs)
+        return np.array([0.5, 0.5, 0.0, 0.0])
+
+    dataset = mixtures(speech, 4, epoch=3)
+    dataset.chances = chances
+    names = list(contents(dataset))
+    assert asked == [2] * 4
+    heard = {part for name in names for part in name.split("_")[1::2]}
+    assert heard <= {"u0", "u1", "u2", "u3"}
+
+
 def test_length_and_index(speech):
     dataset = mixtures(speech, count=3)
     assert len(dataset) == len(list(dataset)) == 3

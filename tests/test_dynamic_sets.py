@@ -1,5 +1,6 @@
 """A folder of speakers becomes the sets of training, or an error that helps."""
 
+import collections
 import types
 
 import numpy as np
@@ -22,7 +23,12 @@ SETTINGS = {
     "overlap": 1.0,
     "noise_folder": "",
     "snr_db": [0.0, 20.0],
+    "noise_probability": 1.0,
     "room_folder": "",
+    "room_probability": 1.0,
+    "speaker_power": 0.0,
+    "shares": None,
+    "share_epochs": 10,
 }
 
 
@@ -63,7 +69,7 @@ def make(tmp_path):
         arguments = {
             "num_spks": 2,
             "sample_rate": RATE,
-            "training_crop": 0.25,
+            "training_crop": RATE // 4,
             "seed": 1,
             **options,
         }
@@ -140,7 +146,7 @@ def test_held_out_mixtures_are_whole_and_fixed(name, flat, make):
 def test_held_out_mixtures_have_an_end(flat, make, monkeypatch):
     """Of recordings of hours; here the shortest has 0.6 s."""
     monkeypatch.setattr(dynamic_sets, "LONGEST", 0.3)
-    sets = make(flat[0], training_crop=0.5)
+    sets = make(flat[0], training_crop=RATE // 2)
     for name, seconds in {"train": 0.5, "valid": 0.3, "test": 0.3}.items():
         lengths = {len(item["mixture"]) for item in sets[name]}
         assert lengths == {round(seconds * RATE)}, name
@@ -330,6 +336,108 @@ def test_rooms_are_heard_in_all_splits(flat, tmp_path, make):
         assert echo > 0.3  # 0.5 without the ends
 
 
+# Several folders of speech, and who is drawn
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory):
+    """Only training, with speakers whose speech is four times as long."""
+    folder = tmp_path_factory.mktemp("another")
+    for number, speaker in enumerate("stuvwxyz"):
+        rng = np.random.default_rng(100 + number)
+        path = folder / "train" / speaker / f"{speaker}.wav"
+        path.parent.mkdir(parents=True)
+        samples = 0.1 * rng.standard_normal(4 * RATE * 6 // 10)
+        soundfile.write(path, samples, RATE)
+    return folder
+
+
+def test_first_folder_has_what_is_held_out(flat, another, make):
+    sets = make([flat[0], another])
+    alone = make(flat[0])
+    for name in ("valid", "test"):
+        assert contents(sets[name]) == contents(alone[name])
+    held_out = {
+        t for n in ("valid", "test") for p in talkers(sets[n]) for t in p
+    }
+    heard = {t for pair in talkers(sets["train"]) for t in pair}
+    assert heard == (set("abcdefghij") | set("stuvwxyz")) - held_out
+    # The utterances are those that the names tell.
+    for item in sets["train"]:
+        for name, source in zip(
+            item["id"].split("_")[1::2], item["sources"].T, strict=True
+        ):
+            (path,) = [
+                path
+                for folder in (flat[0], another)
+                for path in folder.rglob(f"{name}.wav")
+            ]
+            whole, _ = soundfile.read(path)
+            fits = np.correlate(whole, source.numpy().astype(float))
+            energy = np.correlate(whole**2, np.ones(len(source)))
+            score = fits / np.sqrt(energy * float(source.square().sum()))
+            assert score.max() > 0.999
+
+
+def test_held_out_speakers_are_not_trained_on(flat, tmp_path, make, caplog):
+    """Though another folder has them too."""
+    write_speech(tmp_path / "other", "cdefghijkl")
+    sets = make([flat[0], tmp_path / "other"], {"train": 200})
+    held_out = {
+        t for n in ("valid", "test") for p in talkers(sets[n]) for t in p
+    }
+    heard = {t for pair in talkers(sets["train"]) for t in pair}
+    assert heard == set("abcdefghijkl") - held_out
+    known = ", ".join(sorted(held_out & set("cdefghijkl"))[:3])
+    assert f"they are left out: {known}" in caplog.text
+
+
+def drawn(dataset, epoch):
+    """How often each is drawn in an epoch."""
+    dataset.epoch_counter = types.SimpleNamespace(current=epoch)
+    return collections.Counter(t for pair in talkers(dataset) for t in pair)
+
+
+def test_shares_of_the_folders_change(flat, another, make):
+    settings = {
+        "train": 800,
+        "speakers": 1,
+        "shares": [[1, 3], [1.0, 0.0]],
+        "share_epochs": 4,
+    }
+    dataset = make([flat[0], another], settings)["train"]
+    for epoch, share in {1: 0.25, 3: 0.625, 5: 1.0, 9: 1.0}.items():
+        counts = drawn(dataset, epoch)
+        first = sum(counts[name] for name in "abcdefghij")
+        assert (
+            abs(first - 800 * share) <= 4 * (800 * share * (1 - share)) ** 0.5
+        )
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_power_of_the_seconds(power, flat, another, make):
+    """Of those who speak four times as long, shares being what they are."""
+    settings = {"train": 2000, "speakers": 1, "speaker_power": power}
+    dataset = make([flat[0], another], settings)["train"]
+    counts = drawn(dataset, 1)
+    longer = 8 * (4 * RATE * 6 // 10) ** power
+    shorter = sum(flat[1][t] ** power for t in set(counts) - set("stuvwxyz"))
+    wanted = longer / (longer + shorter)
+    spread = (2000 * wanted * (1 - wanted)) ** 0.5
+    got = sum(counts[name] for name in "stuvwxyz")
+    assert abs(got - 2000 * wanted) <= 4 * spread
+
+
+@pytest.mark.parametrize(
+    "shares", [[[1, 1]], [[1], [1]], [[1, -1], [1, 1]], [[0, 0], [1, 1]], 5]
+)
+def test_unfit_shares_are_named(shares, flat, another, make):
+    with pytest.raises(
+        UserError, match="dynamic_mixing.shares is .* 2 folders"
+    ):
+        make([flat[0], another], {"shares": shares})
+
+
 # Errors
 
 
@@ -344,6 +452,10 @@ def test_rooms_are_heard_in_all_splits(flat, tmp_path, make):
         *(("gain_db", value) for value in (-1, [2.5, 5], float("nan"), None)),
         *(("overlap", value) for value in (1.1, -0.1, [0.8, 0.2], [0, 0.5, 1])),
         *(("snr_db", value) for value in ([20, 0], "loud", [0, 101], [])),
+        *(("noise_probability", value) for value in (1.1, -0.1, [0, 1])),
+        *(("room_probability", value) for value in ("often", None)),
+        *(("speaker_power", value) for value in (-1, [1])),
+        *(("share_epochs", value) for value in (0, None)),
     ],
 )
 def test_unfit_setting_is_named(name, value):

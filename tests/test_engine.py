@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import itertools
 import logging
 import math
 import multiprocessing
@@ -11,9 +12,11 @@ import shutil
 import signal
 import threading
 
+import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from ranks import on_ranks
 from tiny_run import make_mixtures, train_tiny
 from toy_engine import (
@@ -27,7 +30,11 @@ from toy_engine import (
 )
 
 import train
+from dpcl_dprnn.checkpoints import write_sums
+from dpcl_dprnn.distributed import place
+from dpcl_dprnn.engine import CLIP_FEWEST
 from dpcl_dprnn.errors import Stopped, UserError
+from dpcl_dprnn.schedule import TrapezoidSchedule
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
 ADAMW = {"optimizer": torch.optim.AdamW}
@@ -394,6 +401,7 @@ LENGTHS = [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0]
 SHARED = {
     "tail": {"epochs": 2},
     "no tail": {"points": 12, "epochs": 2},
+    "clipped": {"points": 40, "epochs": 3, "clip_quantile": 0.5},
     "without the tail": {"drop_last": True, "epochs": 2},
     "added up": {"grad_accumulation_factor": 2, "epochs": 2},
     "three added up": {"grad_accumulation_factor": 3, "epochs": 2},
@@ -560,6 +568,152 @@ def test_going_on_with_other_processes(before, after, factor, tmp_path):
         torch.testing.assert_close(parts[0][3], wanted, **CLOSE)
 
 
+# Learning rate and clipping
+
+
+def test_schedule_sets_each_rate_and_ends_the_run(tmp_path):
+    """In the middle of an epoch; one that is started again has no more."""
+    schedule = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=16)
+    arguments = {"points": 20, "epochs": 9, "schedule": schedule}
+    toy = make_toy(tmp_path, **arguments).train()
+    wanted = [schedule.rate(n + 1, n / 16) for n in range(16)]
+    assert toy.rates == wanted and wanted[5] == 0.05 > wanted[-1] > 0
+    assert [entry[:2] for entry in toy.log] == [
+        *(("TRAIN", 1), ("VALID", 1), ("TRAIN", 2), ("VALID", 2))
+    ]
+    assert not make_toy(tmp_path, **arguments).train().taken
+
+
+def test_run_is_lengthened(tmp_path):
+    """What it did on the plateau is what a longer one does."""
+    short = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=20)
+    longer = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=40)
+    arguments = {"points": 20, "epochs": 9}
+    whole = make_toy(tmp_path / "a", schedule=longer, **arguments).train()
+    first = make_toy(tmp_path / "b", schedule=short, **arguments)
+    terminate_in(first, "TRAIN", 2, 3)
+    with pytest.raises(Stopped):
+        first.train()
+    second = make_toy(tmp_path / "b", schedule=longer, **arguments).train()
+    assert len(first.taken) == 13
+    assert first.rates + second.rates == whole.rates
+    assert torch.equal(weights(second), weights(whole))
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_epochs_count_with_their_fractions(factor, tmp_path):
+    """Those of the batches before a step; the last one has a rate too."""
+    schedule = TrapezoidSchedule(0.05, fall=1.0, number_of_epochs=2)
+    toy = make_toy(
+        *(tmp_path, 16),
+        epochs=2,
+        schedule=schedule,
+        grad_accumulation_factor=factor,
+    ).train()
+    before = [e * 8 + n for e in (0, 1) for n in range(0, 8, factor)]
+    assert toy.rates == pytest.approx([0.05 * (1 - n / 16) for n in before])
+
+
+def clocked(folder, minutes, begin, step=1, validation=0, points=20):
+    """A toy whose clock goes on by some minutes in each step, and in each
+    batch of validation.
+    """
+    schedule = TrapezoidSchedule(0.05, fall=0.5, max_minutes=minutes)
+    toy = make_toy(folder, points, epochs=2, schedule=schedule, **ADAMW)
+    now = [60.0 * begin]
+
+    def pass_time(stage, names, losses):
+        now[0] += 60 * (step if stage == "TRAIN" else validation)
+        return losses
+
+    toy.clock, toy.spoil = (lambda: now[0]), pass_time
+    return toy
+
+
+def test_run_by_the_clock(tmp_path):
+    """However many epochs; a run that goes on has the minutes left."""
+    toy = clocked(tmp_path, 10, begin=100)
+    pass_time = toy.spoil
+    terminate_in(toy, "TRAIN", 1, 3)
+    terminate = toy.spoil
+    toy.spoil = lambda *batch: terminate(*batch[:2], pass_time(*batch))
+    with pytest.raises(Stopped):
+        toy.train()
+    assert toy.rates == [0.05] * 3 and toy.seconds == 180
+    toy = clocked(tmp_path, 10, begin=1000).train()
+    assert toy.seconds == 600
+    # Of ten minutes 3 to 9 are gone before a step.
+    rest = [0.05, 0.05, 0.05, 0.04, 0.03, 0.02, 0.01]
+    assert toy.rates == pytest.approx(rest)
+    assert not clocked(tmp_path, 10, begin=0).train().taken
+
+
+def test_clock_goes_on_in_validation(tmp_path):
+    """Three batches of it after each epoch of two steps."""
+    toy = clocked(tmp_path, 20, begin=0, validation=2, points=4).train()
+    assert [entry[:2] for entry in toy.log] == [
+        (stage, epoch) for epoch in (1, 2, 3) for stage in ("TRAIN", "VALID")
+    ]
+    assert toy.seconds == 60 * 3 * (2 + 3 * 2)
+    newest = toy.checkpointer.newest_whole()
+    state = yaml.safe_load((newest / "brain.ckpt").read_text())
+    assert state["seconds"] == toy.seconds
+
+
+def at_its_own_pace(folder):
+    """A run whose two processes have clocks of their own."""
+    rank, _ = place()
+    toy = clocked(folder, 10, begin=rank, step=1 + rank).train()
+    return {"rates": toy.rates, "weights": weights(toy)}
+
+
+def test_processes_agree_on_the_time(tmp_path):
+    """It is that of the one whose clock is ahead."""
+    run = functools.partial(at_its_own_pace, tmp_path / "run")
+    one, other = on_ranks(run, tmp_path / "ranks")
+    assert one["rates"] == other["rates"]
+    assert one["rates"] == pytest.approx([0.05, 0.05, 0.05, 0.04, 0.02])
+    assert torch.equal(one["weights"], other["weights"])
+
+
+@pytest.mark.parametrize("quantile", [0.25, 0.5])
+def test_gradients_are_clipped_to_what_is_usual(quantile, tmp_path):
+    """By plain SGD a step is the gradient, at most of the quantile's norm."""
+    toy = make_toy(tmp_path, 60, epochs=2, clip_quantile=quantile).train()
+    before = [w for *_, w, _ in toy.taken] + [weights(toy)]
+    norms = [float(slope.norm()) for *_, slope in toy.taken]
+    clipped = 0
+    for number, (*_, start, slope) in enumerate(toy.taken):
+        most = 1e9
+        if number >= CLIP_FEWEST:
+            most = np.quantile(norms[:number], quantile)
+        clipped += norms[number] > most
+        taken = slope * min(1.0, most / norms[number])
+        torch.testing.assert_close(
+            before[number + 1], start - 0.05 * taken, rtol=0, atol=1e-6
+        )
+    assert 5 < clipped < 55
+
+
+def test_largest_norm_holds_whatever_is_usual(tmp_path):
+    options = {"clip_quantile": 0.5, "max_grad_norm": 0.1}
+    toy = make_toy(tmp_path, 60, **options).train()
+    before = [w for *_, w, _ in toy.taken] + [weights(toy)]
+    steps = [(b - a).norm() for a, b in itertools.pairwise(before)]
+    assert max(steps) == pytest.approx(0.05 * 0.1, rel=1e-4)
+
+
+def test_usual_norms_are_remembered(tmp_path):
+    arguments = {"points": 60, "epochs": 2, "clip_quantile": 0.5}
+    whole = make_toy(tmp_path / "whole", **arguments).train()
+    first = make_toy(tmp_path / "stopped", **arguments)
+    terminate_in(first, "TRAIN", 1, 25)
+    with pytest.raises(Stopped):
+        first.train()
+    second = make_toy(tmp_path / "stopped", **arguments).train()
+    assert torch.equal(weights(second), weights(whole))
+
+
 # Stopping and going on
 
 
@@ -723,6 +877,7 @@ def test_recipe_stops_and_goes_on(when, data, tmp_path, monkeypatch, capsys):
     """With workers, that a cluster sends SIGTERM as well."""
     words = (
         *("--batch_size=2", "--grad_accumulation_factor=2"),
+        *("--average_decay=0.5", "--total_steps=5", "--clip_quantile=0.4"),
         "--train_dataloader_opts={drop_last: False, num_workers: 2}",
     )
     whole, weights = train_tiny(*words, *where(data, tmp_path / "whole"))
@@ -744,6 +899,80 @@ def test_recipe_stops_and_goes_on(when, data, tmp_path, monkeypatch, capsys):
     history, got = train_tiny(*words)
     assert without_seconds(history) == without_seconds(whole)[1:]
     assert all(torch.equal(got[key], weights[key]) for key in weights)
+
+
+@pytest.fixture(scope="module")
+def averaged_run(data, tmp_path_factory):
+    """A run with averaged weights, tested; its folder and what was left."""
+    folder = tmp_path_factory.mktemp("averaged")
+    words = ("--batch_size=2", "--number_of_epochs=1", "--average_decay=0.9")
+    _, left = train_tiny(*words, *where(data, folder), evaluate=True)
+    return folder, left
+
+
+def weights_of(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def same(state, other):
+    return all(torch.equal(state[key], other[key]) for key in other)
+
+
+def test_averaged_weights_are_tested_and_exported(data, averaged_run, tmp_path):
+    """And those that are trained go on as if there were none."""
+    folder, left = averaged_run
+    words = ("--batch_size=2", "--number_of_epochs=1")
+    _, plain = train_tiny(*words, *where(data, tmp_path))
+    *_, checkpoint = sorted((folder / "save").glob("CKPT+*"))
+    raw = weights_of(checkpoint / "separator.ckpt")
+    kept = weights_of(checkpoint / "averaged.ckpt")
+    exported = weights_of(folder / "model" / "separator.ckpt")
+    assert kept["steps"] == 4 and set(kept["average"]) == set(plain)
+    assert same(raw, plain) and same(exported, kept["average"])
+    assert same(left, exported) and not same(raw, exported)
+
+
+def test_best_checkpoint_is_tested(averaged_run, data, tmp_path):
+    """By its loss, whatever is newer."""
+    folder, left = averaged_run
+    shutil.copytree(folder, tmp_path / "run")
+    *_, best = sorted((tmp_path / "run" / "save").glob("CKPT+*"))
+    worse = best.with_name("CKPT+2100-01-01+00-00-00+00")
+    shutil.copytree(best, worse)
+    for path, loss, moment in ((best, -99.0, 1e9), (worse, 99.0, 2e9)):
+        meta = {"end-of-epoch": True, "epoch": 1, "loss": loss}
+        meta["unixtime"] = moment
+        (path / "CKPT.yaml").write_text(yaml.safe_dump(meta))
+    for name in ("separator", "averaged"):
+        state = weights_of(worse / f"{name}.ckpt")
+        torch.save(
+            {k: torch.zeros_like(v) for k, v in state.items()}
+            if name == "separator"
+            else {"steps": 1, "average": {}},
+            worse / f"{name}.ckpt",
+        )
+    for path in (best, worse):
+        write_sums(path)
+    words = ("--test_only", "--batch_size=2")
+    train_tiny(*words, *where(data, tmp_path / "run"), evaluate=True)
+    exported = weights_of(tmp_path / "run" / "model" / "separator.ckpt")
+    assert same(exported, left)
+
+
+def test_averaged_weights_without_being_asked_for(data, averaged_run, tmp_path):
+    """By --test_only and --pretrained: it is they that were the best."""
+    folder, left = averaged_run
+    shutil.copytree(folder, tmp_path / "run")
+    scores = (tmp_path / "run" / "test_results.csv").read_text()
+    words = ("--test_only", "--batch_size=2")
+    train_tiny(*words, *where(data, tmp_path / "run"), evaluate=True)
+    assert (tmp_path / "run" / "test_results.csv").read_text() == scores
+    exported = weights_of(tmp_path / "run" / "model" / "separator.ckpt")
+    assert same(exported, left)
+    words = ("--number_of_epochs=1", "--lr=0", "--batch_size=2")
+    pretrained = f"--pretrained={folder / 'save'}"
+    _, tuned = train_tiny(*words, pretrained, *where(data, tmp_path / "tuned"))
+    assert same(tuned, left)
 
 
 def without_seconds(history):

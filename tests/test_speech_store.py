@@ -12,7 +12,7 @@ from dpcl_dprnn import speech_store
 from dpcl_dprnn.audio import resample
 from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.levels import active_level
-from dpcl_dprnn.speech_store import SpeechStore, open_store
+from dpcl_dprnn.speech_store import JoinedStores, SpeechStore, open_store
 
 RATE = 8000
 NAMES = ["ann/1.wav", "ann/2.flac", "bob/a b ü.wv1", "bob/16k.wav"]
@@ -114,6 +114,20 @@ def test_pieces_are_slices_of_the_whole(speech):
         past = store.read(index, len(whole) - 10, 50)
         np.testing.assert_array_equal(past, whole[-10:])
         assert len(store.read(index, len(whole), 50)) == 0
+
+
+def test_joined_stores_are_their_utterances_in_order(speech):
+    parts = [open_here(speech, NAMES[:1]), open_here(speech, NAMES[1:])]
+    whole, joined = open_here(speech), JoinedStores(parts)
+    assert joined.names == whole.names and len(joined) == len(whole)
+    assert joined.rate == whole.rate
+    np.testing.assert_array_equal(joined.lengths, whole.lengths)
+    np.testing.assert_array_equal(joined.levels, whole.levels)
+    for index in range(len(whole)):
+        for piece in ((), (100,), (100, 50)):
+            np.testing.assert_array_equal(
+                joined.read(index, *piece), whole.read(index, *piece)
+            )
 
 
 def test_pieces_may_be_written_to(speech):

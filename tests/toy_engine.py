@@ -35,6 +35,8 @@ class Toy(Engine):
     taken : list of tuple
         Of each step: its epoch, this process's utterances, the weights before
         and the gradient; weights and gradient are [4], the bias is last.
+    rates : list of float
+        The learning rate of each step.
     log : list of tuple
         Of each stage: its name, its epoch and the averages.
     spoil : callable, optional
@@ -46,7 +48,7 @@ class Toy(Engine):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.taken, self.log = [], []
+        self.taken, self.log, self.rates = [], [], []
 
     def compute_forward(self, batch, stage):
         return self.modules.layer(batch.mixture.data).squeeze(1)
@@ -60,6 +62,7 @@ class Toy(Engine):
 
     def optimizers_step(self):
         self.taken.append((self.epoch, self.names, weights(self), slope(self)))
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
         super().optimizers_step()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -89,6 +92,8 @@ def make_toy(
     max_seconds=None,
     workers=0,
     optimizer=torch.optim.SGD,
+    schedule=None,
+    clip_quantile=None,
     cls=Toy,
     **run_opts,
 ):
@@ -130,6 +135,8 @@ def make_toy(
             **run_opts,
         },
         checkpointer=AtomicCheckpointer(folder, recoverables),
+        schedule=schedule,
+        clip_quantile=clip_quantile,
     )
 
 

@@ -12,6 +12,7 @@ train.py ...`.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -156,40 +157,61 @@ class Separation(Engine):
             )
 
     def on_fit_batch_start(self, batch, should_step):
-        """Seed a batch, and set the learning rate if that goes by steps.
+        """Seed a batch.
 
         Every epoch and batch draws other mixtures, and a resumed run the same
         ones that it would have drawn.
         """
         self.seed_step()
-        if should_step and self.hparams.step_scheduler is not None:
-            self.hparams.step_scheduler(self.optimizer, self.optimizer_step + 1)
+
+    def on_fit_batch_end(self, batch, outputs, loss, should_step):
+        """Let the averaged weights follow."""
+        if should_step and self.step_taken:
+            self.hparams.averaged_weights.update()
 
     def seed_step(self, stream=0):
         """Seed PyTorch's random numbers, of which there are several streams."""
         key = [self.hparams.seed, self.epoch, self.step, stream]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
+    def on_stage_start(self, stage, epoch=None):
+        """Validate with averaged weights, if there are any."""
+        super().on_stage_start(stage, epoch)
+        if stage == sb.Stage.VALID:
+            self.hparams.averaged_weights.exchange()
+
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Log, and after validation save and set the learning rate."""
+        """Log, and save after validation."""
         stats = self.stage_averages()
         if stage == sb.Stage.TRAIN:
             self.train_stats = stats
             self.save_before_validation()
         elif stage == sb.Stage.VALID:
+            self.hparams.averaged_weights.exchange()
             rate = self.optimizer.param_groups[0]["lr"]
-            if self.hparams.epoch_scheduler is not None:
-                _, next_rate = self.hparams.epoch_scheduler(
-                    [self.optimizer], epoch, stats["loss"]
-                )
-                sb.nnet.schedulers.update_learning_rate(
-                    self.optimizer, next_rate
-                )
             self.hparams.epoch_counter.update_metric(stats["loss"])
             self.log({"epoch": epoch, "lr": rate}, self.train_stats, stats)
             self.save(True, meta={"loss": stats["loss"], "epoch": epoch})
         else:
             self.test_stats = stats
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Load the best checkpoint, and of it the averaged weights if it has
+        any.
+        """
+        best = self.checkpointer.recover_if_possible(
+            max_key=max_key, min_key=min_key
+        )
+        if best is None:
+            raise UserError(
+                f"No checkpoint in {self.hparams.save_folder}: there is "
+                "nothing to test. Train first, or set --output_folder to a "
+                "trained one."
+            )
+        averaged = self.hparams.averaged_weights
+        if "averaged" in best.paramfiles:  # --test_only may not ask for them
+            averaged.load(best.paramfiles["averaged"])
+        averaged.exchange()
 
     def log(self, *stats, **others):
         """Log statistics; there is one logger, on the main process."""
@@ -266,7 +288,10 @@ def make_loaders(hparams, datasets, test_only):
     if not test_only:
         train_set = make_training_loader(
             datasets["train"],
-            training_lengths(datasets["train"], hparams["training_crop"]),
+            training_lengths(
+                datasets["train"],
+                training_crop(hparams) / hparams["sample_rate"],
+            ),
             hparams["train_dataloader_opts"],
             hparams["max_batch_seconds"],
             hparams["seed"],
@@ -280,16 +305,22 @@ def make_brain(hparams, settings, run_opts):
     if hparams["pretrained"] and checkpointer.newest_whole() is None:
         load_pretrained(hparams["separator"], hparams["pretrained"])
     checkpointer.add_recoverable("settings", settings, optional_load=True)
+    averaged = hparams["averaged_weights"]
+    averaged.follow(hparams["separator"])
+    if averaged.decay is not None:
+        checkpointer.add_recoverable("averaged", averaged)
     brain = Separation(
         modules=hparams["modules"],
         opt_class=hparams["optimizer"],
         hparams=hparams,
         run_opts=run_opts,
         checkpointer=checkpointer,
+        schedule=hparams["schedule"],
+        clip_quantile=hparams["clip_quantile"],
     )
     brain.logger = hparams["train_logger"]() if if_main_process() else None
     brain.groups = speaker_groups(
-        hparams["speaker_info"] or hparams["speech_folder"]
+        hparams["speaker_info"] or as_list(hparams["speech_folder"] or "")[0]
     )
     check_run_options(brain)
     return brain
@@ -301,9 +332,9 @@ def make_datasets(hparams):
     common = {
         "num_spks": hparams["num_spks"],
         "sample_rate": hparams["sample_rate"],
-        "training_crop": hparams["training_crop"],
         "seed": hparams["seed"],
     }
+    crop = training_crop(hparams)
     if hparams["data_folder"]:
         if not hparams["skip_prep"]:
             on_main(
@@ -321,8 +352,12 @@ def make_datasets(hparams):
             "valid": hparams["valid_data"],
             "test": hparams["test_data"],
         }
+        mixing, spare = hparams["train_mixing"], 1.0
+        if mixing is not None:
+            mixing.longest, spare = crop, mixing.spare
         sets = mixture_datasets(
             manifests,
+            training_crop=math.ceil(crop * spare),
             data_folder=hparams["data_folder"],
             epoch_counter=hparams["epoch_counter"],
             **common,
@@ -333,6 +368,7 @@ def make_datasets(hparams):
             speech_folder=hparams["speech_folder"],
             cache=hparams["speech_cache"],
             settings=hparams["dynamic_mixing"],
+            training_crop=crop,
             training_only=bool(sets),
             **common,
         )
@@ -340,6 +376,12 @@ def make_datasets(hparams):
         sets.update(dynamic_sets)
         hparams["train_mixing"] = None  # they are new in every epoch
     return sets
+
+
+def training_crop(hparams):
+    """Samples of the longest training mixture: of whole chunks."""
+    seconds, rate = hparams["training_crop"], hparams["sample_rate"]
+    return hparams["separator"].filled(round(seconds * rate))
 
 
 def make_output_folder(hparams, hparams_file, overrides):
@@ -382,11 +424,7 @@ def make_evaluation(brain):
 def test(brain, valid_set, test_set):
     """Score the best checkpoint on the test set."""
     hparams, evaluation = brain.hparams, brain.evaluation
-    if brain.checkpointer.recover_if_possible(min_key="loss") is None:
-        raise UserError(
-            f"No checkpoint in {hparams.save_folder}: there is nothing to "
-            "test. Train first, or set --output_folder to a trained one."
-        )
+    brain.on_evaluate_start(min_key="loss")
     brain.separator.eval()
     # By one process for all: the last digits may differ between devices.
     fitted = on_main(
@@ -417,7 +455,7 @@ def write_all(brain, utterances, hparams_text, overrides):
         num_spks=hparams.num_spks,
         sample_rate=hparams.sample_rate,
         data_folder=", ".join(as_list(hparams.data_folder)),
-        speech_folder=str(hparams.speech_folder),
+        speech_folder=", ".join(as_list(hparams.speech_folder)),
         licence=hparams.model_licence,
         epoch=hparams.epoch_counter.current,
         parameters=sum(p.numel() for p in brain.separator.parameters()),

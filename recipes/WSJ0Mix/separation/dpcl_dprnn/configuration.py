@@ -5,6 +5,7 @@ the user can act on.
 import difflib
 import importlib.util
 import logging
+import math
 import re
 
 import speechbrain as sb
@@ -13,18 +14,31 @@ import yaml
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from speechbrain.utils.run_opts import RunOptions
 
 from .errors import UserError, first_line
 
 WHOLE = ("num_spks", "sample_rate", "batch_size")
 POSITIVE = (*WHOLE, "training_crop")
+# Numbers from the first to the second, or, where that is said, null
+RANGES = {
+    "lr": (0, math.inf),
+    "warmup_steps": (0, math.inf),
+    "lr_fall": (0, 1),
+    "clip_quantile": (0, 1, "or null"),
+    "average_decay": (1e-9, 1 - 1e-9, "or null"),
+    "max_minutes": (1e-9, math.inf, "or null"),
+    "total_steps": (1, math.inf),
+    "number_of_epochs": (1, math.inf),
+}
 
 
 def parse_command_line(argv):
     """Read the command line as SpeechBrain does, mended in some places.
 
     SpeechBrain splits values that hold an "=", which stay whole here, and
-    trips over a key that is given twice, of which the last one counts here.
+    trips over a key that is given twice, of which the last one counts here,
+    and over `--remove_vector_weight_decay=False` where the file has it True.
     Where there is no GPU, the CPU is the default.
 
     Arguments
@@ -45,6 +59,8 @@ def parse_command_line(argv):
         When the device is not there.
     """
     whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
+    # SpeechBrain's flags know no "=False" to set back what the file sets.
+    whole += [a for a in argv if a.endswith("=False") and is_flag(a)]
     rest = [a for a in argv if a not in whole]
     on_cpu = "--device=cpu" in argv or "--device cpu" in " ".join(argv)
     if on_cpu or not torch.cuda.is_available():
@@ -62,6 +78,12 @@ def parse_command_line(argv):
     lines += [argument[2:].replace("=", ": ", 1) for argument in whole]
     last = {line.split(":", 1)[0]: line for line in lines}
     return hparams_file, run_opts, "\n".join(last.values())
+
+
+def is_flag(argument):
+    """Whether an argument sets one of SpeechBrain's options of no value."""
+    name = argument.removeprefix("--").partition("=")[0]
+    return isinstance(RunOptions().as_dict().get(name), bool)
 
 
 def load_hparams(path, overrides):
@@ -182,6 +204,21 @@ def check_values(settings, path):
                 f"{key} is {value!r} in {path} or on the command line; a "
                 f"{'whole ' if key in WHOLE else ''}number above 0 is needed."
             )
+    for key, (lowest, highest, *null) in RANGES.items():
+        value = settings.get(key)
+        if hasattr(value, "tag") or (
+            value is None and (null or key not in settings)
+        ):
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not lowest <= value <= highest:
+            limit = f"from {lowest:.0f} to {highest:.0f}"
+            if highest == math.inf:
+                limit = "above 0" if lowest else "of 0 or more"
+            raise UserError(
+                f"{key} is {value!r} in {path} or on the command line; a "
+                f"number {limit} is needed{', or null' if null else ''}."
+            )
     seed = settings.get("seed")
     whole = isinstance(seed, int) and not isinstance(seed, bool)
     if not hasattr(seed, "tag") and not (whole and seed >= 0):
@@ -200,7 +237,12 @@ def check_values(settings, path):
         )
 
 
-TRAINED_WITH = ("precision", "max_grad_norm", "grad_accumulation_factor")
+TRAINED_WITH = (
+    "precision",
+    "max_grad_norm",
+    "grad_accumulation_factor",
+    "remove_vector_weight_decay",
+)
 
 
 def settle_run_options(hparams, run_opts):

@@ -34,8 +34,8 @@ def mixture_dataset(
         Number of speakers, C.
     sample_rate : int
         Sampling rate in Hz.
-    crop : float, optional
-        Seconds of a random piece to take of each utterance that is longer.
+    crop : int, optional
+        Samples of a random piece to take of each utterance that is longer.
     data_folder : str
         What `$data_root` stands for in the manifest.
     seed : int
@@ -51,21 +51,20 @@ def mixture_dataset(
     """
     columns = ["id", "duration", "mix_wav"]
     columns += [f"s{k + 1}_wav" for k in range(num_spks)]
-    samples = None if crop is None else round(crop * sample_rate)
 
     @takes(*columns)
     @provides("mixture", "sources")
     def load(name, duration, *paths):
         start, frames = 0, -1
-        if samples is not None:
+        if crop is not None:
             total = round(float(duration) * sample_rate)
-            frames = min(samples, total)
+            frames = min(crop, total)
             epoch = 0 if epoch_counter is None else epoch_counter.current
             key = [seed, epoch, zlib.crc32(name.encode())]
             rng = np.random.default_rng(key)
             start = int(rng.integers(total - frames + 1))
         # Training leaves out, and names, what is not finite.
-        finite = samples is None
+        finite = crop is None
         signals = [
             read_audio(path, sample_rate, start, frames, finite=finite)[0]
             for path in paths
@@ -94,8 +93,8 @@ def mixture_datasets(manifests, training_crop, **arguments):
     ---------
     manifests : dict of str to str
         The CSV file of each split, one of which is `train`.
-    training_crop : float
-        Seconds.
+    training_crop : int
+        Samples.
     **arguments
         Further ones of `mixture_dataset`.
 
@@ -155,6 +154,11 @@ class RandomMixing(torch.nn.Module):
         Gains are uniform between minus and plus this, in dB; one for each
         source of each mixture.
 
+    Attributes
+    ----------
+    longest : int or None
+        Samples that mixtures are cut to, once speeds have changed.
+
     Example
     -------
     >>> mixing = RandomMixing(sample_rate=8000, speeds=[95, 100, 105])
@@ -169,6 +173,8 @@ class RandomMixing(torch.nn.Module):
         super().__init__()
         self.shuffle = shuffle
         self.gain_db = gain_db
+        self.longest = None
+        self.spare = max(speeds) / 100  # of `longest`: what the fastest needs
         self.perturb = None
         if list(speeds) != [100]:
             self.perturb = SpeedPerturb(sample_rate, list(speeds))
@@ -202,8 +208,10 @@ class RandomMixing(torch.nn.Module):
         if self.gain_db:
             gains = 2 * self.draw(batch, count, device).unsqueeze(-1) - 1
             sources = sources * 10 ** (self.gain_db * gains / 20)
+        sources = sources[..., : self.longest]
         # The shortest source ends the mixture, as in wsj0-mix "min".
         lengths = lengths.min(dim=1).values
+        lengths = lengths.clamp(max=sources.shape[-1])
         steps = torch.arange(sources.shape[-1], device=device)
         valid = steps < lengths[:, None, None]  # [B, 1, T']
         sources = sources * valid

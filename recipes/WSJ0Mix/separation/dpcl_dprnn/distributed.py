@@ -63,31 +63,31 @@ def gather(value):
     return values
 
 
-def any_of(flags, device):
-    """Which flags are set on any of the processes.
+def highest(values, device):
+    """The highest of each value on any of the processes.
 
     Arguments
     ---------
-    flags : list of bool
-        As many on every process.
+    values : list of bool or float
+        As many on every process; of a flag it is whether any has it set.
     device : torch.device or str
         That of training, which the backend can send from.
 
     Returns
     -------
-    list of bool
+    list of float
         The same on all processes.
 
     Example
     -------
-    >>> any_of([True, False], "cpu")
-    [True, False]
+    >>> highest([True, False, 0.5], "cpu")
+    [1.0, 0.0, 0.5]
     """
     if not is_distributed_initialized():
-        return list(flags)
-    highest = torch.tensor(flags, dtype=torch.uint8, device=device)
-    torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX)
-    return [bool(flag) for flag in highest.tolist()]
+        return [float(value) for value in values]
+    most = torch.tensor(values, dtype=torch.float32, device=device)
+    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+    return most.tolist()
 
 
 def on_main(function, **arguments):

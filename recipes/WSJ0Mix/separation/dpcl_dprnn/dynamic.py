@@ -40,8 +40,12 @@ class Mixer:
         Noises to add a piece of.
     snr_db : tuple of float
         Range of the ratio of the speech to the noise.
+    noise_probability : float
+        Share of the mixtures that have noise.
     rooms : speech_store.SpeechStore, optional
         Impulse responses, one of which each source is heard through.
+    room_probability : float
+        Share of the mixtures that are heard in rooms.
     """
 
     speech: object
@@ -53,13 +57,15 @@ class Mixer:
     overlap: tuple = (1.0, 1.0)
     noise: object = None
     snr_db: tuple = (0.0, 20.0)
+    noise_probability: float = 1.0
     rooms: object = None
+    room_probability: float = 1.0
 
-    def draw(self, groups, rng):
+    def draw(self, groups, rng, chances=None):
         """Draw a mixture.
 
-        Speakers are drawn first, each as likely, then an utterance of each:
-        the number of voices heard does not suffer from a few who say much.
+        Speakers are drawn first, then an utterance of each: the number of
+        voices heard does not suffer from a few who say much.
 
         Arguments
         ---------
@@ -67,6 +73,9 @@ class Mixer:
             The utterances of each speaker.
         rng : numpy.random.Generator
             Source of all randomness.
+        chances : numpy.ndarray, optional
+            Of each speaker to be drawn first, summing to 1; by default all
+            are as likely.
 
         Returns
         -------
@@ -79,7 +88,7 @@ class Mixer:
             What was mixed, like the files of wsj0-mix; long names are cut.
         """
         count = int(rng.choice(self.speakers))
-        talkers = rng.choice(len(groups), count, replace=False)
+        talkers = rng.choice(len(groups), count, replace=False, p=chances)
         chosen = [
             groups[talker][rng.integers(len(groups[talker]))]
             for talker in talkers
@@ -88,18 +97,23 @@ class Mixer:
         gain = rng.uniform(0, self.gain_db)
         gains = [gain, -gain, *[0.0] * (count - 2)][:count]
         duration, shift = self._timing(chosen, speeds, rng)
+        in_rooms = self.rooms is not None and happens(
+            self.room_probability, rng
+        )
         total = duration + (count - 1) * shift
         sources = np.zeros((self.num_spks, total), np.float32)
         for place, (row, utterance, speed, decibels) in enumerate(
             zip(sources, chosen, speeds, gains, strict=False)
         ):
             piece = self._piece(utterance, speed, duration, rng)
+            if in_rooms:
+                piece = self._in_room(piece, rng)
             piece *= (
                 10 ** (decibels / 20) / self.speech.levels[utterance] ** 0.5
             )
             row[place * shift :][:duration] = piece
         mixture = sources.sum(axis=0)
-        if self.noise is not None:
+        if self.noise is not None and happens(self.noise_probability, rng):
             mixture = mixture + self._noise(mixture, rng)
         peak = max(np.abs(sources).max(), np.abs(mixture).max())
         factor = np.float32(MAX_PEAK / (peak or 1.0))
@@ -122,8 +136,8 @@ class Mixer:
         return duration, int(lag * duration)  # never beyond the crop
 
     def _piece(self, utterance, speed, duration, rng):
-        """A random piece of an utterance that is not all pause, at its speed,
-        in its room.
+        """A random piece of an utterance that is not all pause, at its
+        speed.
         """
         length = min(
             -(-duration * int(speed) // 100), self.speech.lengths[utterance]
@@ -134,10 +148,7 @@ class Mixer:
             piece = self.speech.read(utterance, start, length)
             if piece @ piece > quiet:
                 break
-        piece = resample(piece, int(speed), 100)[:duration]
-        if self.rooms is not None:
-            piece = self._in_room(piece, rng)
-        return piece
+        return resample(piece, int(speed), 100)[:duration]
 
     def _in_room(self, dry, rng):
         """The sound in a room, as loud as without and beginning with it."""
@@ -160,6 +171,11 @@ class Mixer:
         energies = np.square(mixture).sum(), np.square(noise).sum()
         factor = np.sqrt(energies[0] / (energies[1] or 1.0))
         return noise * np.float32(factor * 10 ** (-ratio / 20))
+
+
+def happens(probability, rng):
+    """Draw whether something happens; for what is certain nothing is drawn."""
+    return probability >= 1 or rng.random() < probability
 
 
 def _stem(name):
@@ -188,10 +204,15 @@ class DynamicMixtures(torch.utils.data.Dataset):
     epoch_counter : object, optional
         Its `current` is the number of the epoch; without, every epoch has
         the same mixtures.
+    chances : callable, optional
+        Of the number of epochs gone by, to the `chances` of `Mixer.draw`.
     """
 
-    def __init__(self, mixer, groups, count, seed, epoch_counter=None):
+    def __init__(
+        self, mixer, groups, count, seed, epoch_counter=None, chances=None
+    ):
         self.mixer = mixer
+        self.chances = chances
         self.groups = groups
         self.count = count
         self.seed = list(seed)
@@ -207,7 +228,10 @@ class DynamicMixtures(torch.utils.data.Dataset):
         counter = self.epoch_counter
         epoch = 0 if counter is None else counter.current
         rng = np.random.default_rng([*self.seed, epoch, index])
-        mixture, sources, name = self.mixer.draw(self.groups, rng)
+        chances = None
+        if self.chances is not None:
+            chances = self.chances(max(0, epoch - 1))
+        mixture, sources, name = self.mixer.draw(self.groups, rng, chances)
         return {
             "id": f"{epoch}-{index}_{name}",
             "mixture": torch.from_numpy(mixture),

@@ -1,22 +1,33 @@
 """From a folder of speakers to the datasets of training, mixed on the fly."""
 
+import dataclasses
+import logging
 import pathlib
 
 import numpy as np
 
 from .dynamic import DynamicMixtures, Mixer
-from .errors import UserError
+from .errors import UserError, few
 from .speakers import (
     find_speakers,
     find_training_speakers,
     sound_files,
     split_folders,
 )
-from .speech_store import open_store
+from .speech_store import JoinedStores, open_store
+
+logger = logging.getLogger(__name__)
 
 SPLITS = {"train": "tr", "valid": "cv", "test": "tt"}
 LONGEST = 30  # seconds of a mixture: a recording of hours is no utterance
-SINGLE = (*SPLITS, "gain_db")  # settings of one number
+SINGLE = (  # settings of one number
+    *SPLITS,
+    "gain_db",
+    "noise_probability",
+    "room_probability",
+    "speaker_power",
+    "share_epochs",
+)
 
 
 def make_dynamic_sets(
@@ -37,8 +48,9 @@ def make_dynamic_sets(
 
     Arguments
     ---------
-    speech_folder : str or Path
-        See `speakers.find_speakers`.
+    speech_folder : str, Path or list of them
+        See `speakers.find_speakers`. Of several the first has the speakers of
+        validation and test; of the others those for training are taken.
     cache : str or Path
         Where the decoded speech is kept, see `speech_store.open_store`.
     settings : dict
@@ -47,8 +59,8 @@ def make_dynamic_sets(
         Outputs of the system, C.
     sample_rate : int
         In Hz.
-    training_crop : float
-        Seconds.
+    training_crop : int
+        Samples.
     seed : int
         Decides everything that is random.
     training_only : bool
@@ -66,46 +78,128 @@ def make_dynamic_sets(
     UserError
         When a setting or the speech is unfit.
     """
-    numbers = read_settings(settings, num_spks)
+    several = isinstance(speech_folder, list | tuple)
+    folders = list(speech_folder) if several else [speech_folder]
+    numbers = read_settings(settings, num_spks, len(folders))
     fewest = max(numbers["speakers"])
     if training_only:
-        speakers = {"tr": find_training_speakers(speech_folder, fewest)}
+        speakers = {"tr": find_training_speakers(folders[0], fewest)}
     else:
-        speakers = find_speakers(speech_folder, fewest, seed)
+        speakers = find_speakers(folders[0], fewest, seed)
+    found = [speakers]
+    held_out = {n for short in ("cv", "tt") for n in speakers.get(short, ())}
+    for folder in folders[1:]:
+        others = find_training_speakers(folder, fewest)
+        known = sorted(held_out & others.keys())
+        if known:
+            logger.warning(
+                "%s has speakers that %s has for validation or test; they are "
+                "left out: %s.",
+                *(folder, folders[0], few(known)),
+            )
+        found.append({"tr": {n: others[n] for n in others if n not in known}})
+    stores = [
+        _open_speech(folder, each, sample_rate, cache)
+        for folder, each in zip(folders, found, strict=True)
+    ]
+    store = stores[0] if len(stores) == 1 else JoinedStores(stores)
+    groups, first = {}, 0
+    for one, each in zip(stores, found, strict=True):
+        indices = {n: first + i for i, n in enumerate(one.names)}
+        for short, people in each.items():
+            groups.setdefault(short, []).append(
+                [[indices[u] for u in us] for us in people.values()]
+            )
+        first += len(one)
+    noises, rooms = (
+        _open_sounds(settings, name, sample_rate, cache, seed)
+        for name in ("noise_folder", "room_folder")
+    )
+    sets = {}
+    for number, (split, short) in enumerate(SPLITS.items()):
+        if short not in speakers:
+            continue
+        training = split == "train"
+        crop = training_crop if training else round(LONGEST * sample_rate)
+        mixer = Mixer(
+            store,
+            num_spks,
+            speakers=numbers["speakers"],
+            crop=crop,
+            speeds=numbers["speeds"] if training else (100,),
+            gain_db=numbers["gain_db"][0],
+            overlap=numbers["overlap"],
+            noise=noises[short],
+            snr_db=numbers["snr_db"],
+            noise_probability=numbers["noise_probability"][0],
+            rooms=rooms[short],
+            room_probability=numbers["room_probability"][0],
+        )
+        sets[split] = DynamicMixtures(
+            mixer,
+            [group for folder in groups[short] for group in folder],
+            numbers[split][0],
+            [seed, number],
+            chances=_chances(groups[short], store, numbers, training),
+        )
+    return sets
+
+
+def _open_speech(folder, speakers, sample_rate, cache):
+    """The store of all utterances of a folder's speakers."""
     names = sorted(
         name
         for each in speakers.values()
         for utterances in each.values()
         for name in utterances
     )
-    store = open_store(speech_folder, names, sample_rate, cache)
-    noises, rooms = (
-        _open_sounds(settings, name, sample_rate, cache, seed)
-        for name in ("noise_folder", "room_folder")
-    )
-    indices = {name: index for index, name in enumerate(store.names)}
-    sets = {}
-    for number, (split, short) in enumerate(SPLITS.items()):
-        if short not in speakers:
-            continue
-        training = split == "train"
-        seconds = training_crop if training else LONGEST
-        mixer = Mixer(
-            store,
-            num_spks,
-            speakers=numbers["speakers"],
-            crop=round(seconds * sample_rate),
-            speeds=numbers["speeds"] if training else (100,),
-            gain_db=numbers["gain_db"][0],
-            overlap=numbers["overlap"],
-            noise=noises[short],
-            snr_db=numbers["snr_db"],
-            rooms=rooms[short],
+    return open_store(folder, names, sample_rate, cache)
+
+
+def _chances(folders, store, numbers, training):
+    """How likely speakers are to be drawn, or None where all are alike."""
+    power, shares = numbers["speaker_power"][0], numbers["shares"]
+    if not training or (power == 0 and shares is None):
+        return None
+    seconds = [
+        np.array([store.lengths[group].sum() for group in groups]) / store.rate
+        for groups in folders
+    ]
+    weights = [each**power for each in seconds]
+    if shares is None:
+        together = np.concatenate(weights)
+        together /= together.sum()
+        return Chances(together, together, 1)
+    first, last = (
+        np.concatenate(
+            [s * w / w.sum() for s, w in zip(each, weights, strict=True)]
         )
-        groups = [[indices[u] for u in us] for us in speakers[short].values()]
-        count = numbers[split][0]
-        sets[split] = DynamicMixtures(mixer, groups, count, [seed, number])
-    return sets
+        / sum(each)
+        for each in shares
+    )
+    return Chances(first, last, numbers["share_epochs"][0])
+
+
+@dataclasses.dataclass
+class Chances:
+    """How likely each speaker is to be drawn, in the course of the epochs.
+
+    Arguments
+    ---------
+    first, last : numpy.ndarray
+        At first, and from `epochs` on.
+    epochs : float
+        In which they change from one to the other, in a straight line.
+    """
+
+    first: np.ndarray
+    last: np.ndarray
+    epochs: float
+
+    def __call__(self, epochs):
+        """After so many epochs; sums to 1."""
+        done = min(1.0, epochs / self.epochs)
+        return (1 - done) * self.first + done * self.last
 
 
 def _open_sounds(settings, name, sample_rate, cache, seed):
@@ -149,7 +243,7 @@ def _divide_sounds(folder, seed):
     }
 
 
-def read_settings(settings, num_spks):
+def read_settings(settings, num_spks, folders=1):
     """Check `dynamic_mixing` of the hparams.
 
     Arguments
@@ -158,11 +252,14 @@ def read_settings(settings, num_spks):
         Of the hparams.
     num_spks : int
         The most speakers that the system separates.
+    folders : int
+        How many folders of speech there are.
 
     Returns
     -------
     dict
-        The settings that are numbers, each a tuple of one or more.
+        The settings that are numbers, each a tuple of one or more; `shares` as
+        two lists of numbers, or None.
 
     Raises
     ------
@@ -176,8 +273,12 @@ def read_settings(settings, num_spks):
         "gain_db": (float, 0, 100),
         "overlap": (float, 0, 1),
         "snr_db": (float, -100, 100),
+        "noise_probability": (float, 0, 1),
+        "room_probability": (float, 0, 1),
+        "speaker_power": (float, 0, 10),
+        "share_epochs": (float, 1e-6, 10**9),
     }
-    _check_names(settings, [*limits, "noise_folder", "room_folder"])
+    _check_names(settings, [*limits, "shares", "noise_folder", "room_folder"])
     read = {
         name: _read_numbers(name, settings[name], *limit)
         for name, limit in limits.items()
@@ -190,7 +291,28 @@ def read_settings(settings, num_spks):
                 "number, or the lowest and the highest."
             )
         read[name] = (first, last)
+    read["shares"] = _read_shares(settings["shares"], folders)
     return read
+
+
+def _read_shares(shares, folders):
+    """The shares of the folders at first and at last, or None."""
+    if shares is None:
+        return None
+    lists = isinstance(shares, list | tuple) and len(shares) == 2
+    if not lists or not all(
+        isinstance(each, list | tuple)
+        and len(each) == folders
+        and all(isinstance(n, int | float) and n >= 0 for n in each)
+        and sum(each) > 0
+        for each in shares
+    ):
+        raise UserError(
+            f"dynamic_mixing.shares is {shares!r}; it needs two lists, of the "
+            "shares at first and in the end, with a number for each of the "
+            f"{folders} folders of --speech_folder, or null."
+        )
+    return shares
 
 
 def _check_names(settings, names):

@@ -7,12 +7,15 @@ epoch that do not fill an accumulation, averages processes whatever their
 batches hold, steps on a loss that is not finite, and resumes to other averages.
 """
 
+import collections
 import contextlib
 import math
 import signal
+import sys
 import threading
 import time
 
+import numpy as np
 import speechbrain as sb
 import torch
 import yaml
@@ -24,13 +27,15 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.logger import get_logger
 
-from .distributed import any_of, gather, place
+from .distributed import gather, highest, place
 from .errors import Stopped, UserError, few, lost_process
 from .gradients import gradient_shares
 
 logger = get_logger(__name__)
 
 OUTSIDE = "All that was trained is saved."
+CLIP_WINDOW = 512  # steps whose norms tell what is usual
+CLIP_FEWEST = 16  # before which it is not known
 LOST = "Another process had ended: the steps since the last save are lost."
 
 
@@ -41,14 +46,35 @@ class Engine(sb.Brain):
     A subclass defines `compute_forward`, and `compute_objectives`, which ends
     in `total_loss`. A step is one of the optimiser: of `grad_accumulation_factor`
     batches of every process, or of what is left of them at the end of an epoch.
+
+    Arguments
+    ---------
+    schedule : schedule.TrapezoidSchedule, optional
+        Sets the learning rate of each step, and ends the run.
+    clip_quantile : float, optional
+        Gradients are clipped to this quantile of the norms of the last 512
+        steps, and never above `max_grad_norm` (AutoClip, Seetharaman et al.,
+        arXiv 2007.14469).
+    *args, **kwargs
+        Of the parent.
     """
 
-    def __init__(self, *args, **kwargs):
+    clock = staticmethod(time.monotonic)  # of `max_minutes`, in seconds
+
+    def __init__(self, *args, schedule=None, clip_quantile=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.schedule = schedule
+        self.clip_quantile = clip_quantile
         self.stage = None
         self.progress = None  # of the epoch that a resumed run is in
         self.scaled = None  # by which its batches have changed, if they have
         self.steps_since = 0  # the last checkpoint
+        self.epoch = 1
+        self.stepped = 0  # batches of the epoch that are in a step
+        self.step_taken = False  # whether the last one was not left out
+        self.seconds = 0.0  # of the whole run, at the last step or save
+        self.began = self.clock()  # less what earlier runs took
+        self.last_norms = collections.deque(maxlen=CLIP_WINDOW)
         self.asked_to_stop = self.save_now = self.stop_now = False
 
     def fit(self, epoch_counter, train_set, valid_set=None, **options):
@@ -104,9 +130,14 @@ class Engine(sb.Brain):
         if self.scaled is not None:
             self.go_on_at(*self.scaled)
         self.train_sampler.start = self.step
+        self.began = self.clock() - self.seconds
+        counter = self.hparams.epoch_counter
+        if self.schedule is not None and self.schedule.max_minutes is not None:
+            counter.limit = sys.maxsize
         between_epochs = self.step == 0
+        self.epoch = counter.current + 1
         if self._optimizer_step_limit_exceeded and between_epochs:
-            self.hparams.epoch_counter.should_stop = True
+            counter.should_stop = True
 
     def go_on_at(self, factor, batches):
         """Find the place in the epoch of a run of another number of processes.
@@ -127,6 +158,8 @@ class Engine(sb.Brain):
     def on_stage_start(self, stage, epoch=None):
         """Begin the sums of the stage, or go on with those of before."""
         self.stage, self.epoch = stage, epoch
+        if stage == sb.Stage.TRAIN:
+            self.stepped = self.step
         if self.asked_to_stop and stage != sb.Stage.TRAIN:
             raise Stopped(OUTSIDE, together=False)
         progress = (stage == sb.Stage.TRAIN and self.progress) or {}
@@ -141,6 +174,25 @@ class Engine(sb.Brain):
         self.saved, self.steps_since = time.time(), 0
         self.names = []  # of the utterances of the present step
         self.suspects = []  # those, of it or the stage, of no finite loss
+
+    @property
+    def done(self):
+        """The share of the run that is done, the same on all processes."""
+        if self.schedule is None:
+            return 0.0
+        epochs = self.epoch - 1 + self.stepped / len(self.train_sampler)
+        return self.schedule.done(self.optimizer_step, epochs, self.seconds)
+
+    @property
+    def _optimizer_step_limit_exceeded(self):
+        return super()._optimizer_step_limit_exceeded or self.done >= 1
+
+    def set_learning_rate(self):
+        """Set that of the coming step, where there is a schedule."""
+        if self.schedule is not None:
+            rate = self.schedule.rate(self.optimizer_step + 1, self.done)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
 
     def step_of(self, batch):
         """The batches of the present step, and this one's share of its loss.
@@ -172,6 +224,8 @@ class Engine(sb.Brain):
         last, share = self.step_of(batch)
         should_step = self.step == last
         self.on_fit_batch_start(batch, should_step)
+        if should_step:
+            self.set_learning_rate()
         with self.no_sync(not should_step):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, sb.Stage.TRAIN)
@@ -198,18 +252,19 @@ class Engine(sb.Brain):
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(
-            self.modules.parameters(), self.max_grad_norm
+            self.modules.parameters(), self.clipping_norm()
         )
         self.steps_since += 1
         # Of fp16, which overflows now and then, the scaler takes care, until
         # it can scale no further down.
         finite = bool(torch.isfinite(norm))
         overflow = not finite and self.scaler.get_scale() <= 1
-        bad, self.stop_now, self.save_now = any_of(
+        bad, self.stop_now, self.save_now, self.seconds = highest(
             [
                 bool(self.suspects) or overflow,
                 self.asked_to_stop,
                 self.is_due(),
+                self.clock() - self.began,
             ],
             self.device,
         )
@@ -220,12 +275,21 @@ class Engine(sb.Brain):
                 self.scaler.step(optimizer)
             if finite:
                 self.norms = self.norms + norm.detach()
+                self.last_norms.append(float(norm))
                 self.steps += 1
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
+        self.stepped, self.step_taken = self.step, not bad
         self.names, self.suspects = [], []
+
+    def clipping_norm(self):
+        """The norm that the gradient of the present step is clipped to."""
+        if self.clip_quantile is None or len(self.last_norms) < CLIP_FEWEST:
+            return self.max_grad_norm
+        usual = float(np.quantile(self.last_norms, self.clip_quantile))
+        return min(self.max_grad_norm, usual)
 
     def leave_out(self):
         """Count and name a step that is not taken; too many end the run."""
@@ -386,7 +450,7 @@ class Engine(sb.Brain):
 
     def save_before_validation(self):
         """Validation may be long, and must not cost the epoch its training."""
-        self.stop_now = any_of([self.asked_to_stop], self.device)[0]
+        (self.stop_now,) = highest([self.asked_to_stop], self.device)
         if self.steps_since or self.stop_now:
             self._save_intra_epoch_ckpt()
 
@@ -400,6 +464,7 @@ class Engine(sb.Brain):
         end_of_epoch : bool
         meta : dict
         """
+        (self.seconds,) = highest([self.clock() - self.began], self.device)
         shares = gather(self.sums())
         totals, count = added(shares)
         self.sums_of_all = {**shares[0], "totals": totals, "count": count}
@@ -414,6 +479,8 @@ class Engine(sb.Brain):
             "batches": len(self.train_sampler),
             "ranks": ranks,
             "optimizer_step": self.optimizer_step,
+            "seconds": self.seconds,
+            "last_norms": list(self.last_norms),
             "avg_train_loss": float(self.avg_train_loss),
             "sums": self.sums_of_all,
         }
@@ -426,6 +493,9 @@ class Engine(sb.Brain):
             state = yaml.safe_load(file)
         rank, ranks = place()
         self.optimizer_step = state["optimizer_step"]
+        self.seconds = state.get("seconds", 0.0)
+        self.last_norms.clear()
+        self.last_norms.extend(state.get("last_norms", []))
         self.step, self.avg_train_loss, self.progress = 0, 0.0, None
         if not end_of_epoch:
             self.step = state["step"]

@@ -74,6 +74,32 @@ class SpeechStore:
         return self._samples[first:end] * np.float32(1 / 32768)
 
 
+class JoinedStores:
+    """Several stores of one rate as one, their utterances in order.
+
+    Arguments
+    ---------
+    stores : list of SpeechStore
+    """
+
+    def __init__(self, stores):
+        self.stores = list(stores)
+        self.rate = stores[0].rate
+        self.names = [name for store in stores for name in store.names]
+        self.lengths = np.concatenate([store.lengths for store in stores])
+        self.levels = np.concatenate([store.levels for store in stores])
+        self.starts = np.cumsum([0, *map(len, stores)])  # of each, and the end
+
+    def __len__(self):
+        return len(self.names)
+
+    def read(self, index, start=0, length=None):
+        """A piece of an utterance, see `SpeechStore.read`."""
+        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        store = self.stores[number]
+        return store.read(index - self.starts[number], start, length)
+
+
 def open_store(
     speech, names, rate, folder, channel=None, jobs=None, progress=True
 ):

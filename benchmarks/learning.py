@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""What a change of the training is worth: learning at equal CPU time.
+
+> OMP_NUM_THREADS=1 python benchmarks/learning.py --speech DIR --minutes 8
+
+DIR is a folder of speakers, such as `prepare_data.py corpus` makes. Each row of
+`ROWS` is a training of hparams/mini.yaml for so many minutes of one thread's
+CPU time (not of the clock: a machine that does other work beside does not
+count), mixed on the fly, and a test on whole mixtures of speakers it has not
+heard. Rows are given by name, seeds by number; each result is kept in --out as
+soon as there is one, and runs that are there are not done again.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "WSJ0Mix" / "separation"
+
+# What is changed of mini.yaml; a single process has the batches of its two.
+PLAIN = {"batch_size": 8}
+GOOD = {**PLAIN, "start": "mixture", "lr": 0.004}
+ROWS = {
+    "mini.yaml": PLAIN,
+    "start": {**PLAIN, "start": "mixture"},
+    "start, lr 4e-3": GOOD,
+    "plateau": {**GOOD, "lr_fall": 0.25},
+    "clipping": {**GOOD, "clip_quantile": 0.5},
+    "stride 64": {**GOOD, "kernel_size": 128, "num_filters": 256},
+    "batches of 4": {**GOOD, "batch_size": 4, "lr": 0.003},
+    "averaged weights": {**GOOD, "average_decay": 0.999},
+    "all": {**GOOD, "lr_fall": 0.5, "clip_quantile": 0.5},
+    "mini.yaml, 128 units": {**PLAIN, "num_channels": 128, "hidden_size": 128},
+    "start, 128 units": {**GOOD, "num_channels": 128, "hidden_size": 128},
+}
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--speech", required=True, help="folder of speakers")
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--steps", type=int, help="instead of minutes")
+    parser.add_argument("--valid", type=int, default=50, help="mixtures")
+    parser.add_argument("--test", type=int, default=100, help="mixtures")
+    parser.add_argument("--cache", help="folder for the decoded speech")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=ROOT / "results" / "learning.jsonl"
+    )
+    return parser.parse_args(argv)
+
+
+def train_one(words):
+    """Train by this thread's CPU time, in a process of its own."""
+    sys.path.insert(0, str(RECIPE))
+    import torch
+
+    import train
+
+    torch.set_num_threads(1)
+    train.Engine.clock = staticmethod(time.process_time)
+    train.run(words)
+
+
+def result_of(args, row, seed, folder):
+    """Run a training, and read what it came to."""
+    length = {"max_minutes": args.minutes}
+    if args.steps:
+        length = {"total_steps": args.steps}
+    settings = {**ROWS[row], **length, "seed": seed, "num_audio": 0}
+    sizes = f"{{train: 6000, valid: {args.valid}, test: {args.test}}}"
+    words = [
+        *("hparams/mini.yaml", f"--speech_folder={args.speech}"),
+        f"--dynamic_mixing={sizes}",
+        *("--device=cpu", "--noprogressbar", f"--output_folder={folder}"),
+        *(f"--{key}={value}" for key, value in settings.items()),
+    ]
+    if args.cache:
+        words.append(f"--speech_cache={args.cache}")
+    command = [sys.executable, str(pathlib.Path(__file__).resolve()), "--run"]
+    done = subprocess.run(
+        [*command, *words], cwd=RECIPE, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{row}, seed {seed}: {done.stderr[-2000:]}")
+    log = (folder / "train_log.txt").read_text(encoding="utf-8")
+    last = [line for line in log.splitlines() if "valid" in line][-1]
+    found = {
+        "train": -float(re.search(r"train pit: (\S+?),? ", last)[1]),
+        "valid": -float(re.search(r"valid pit: (\S+?)(,|$)", last)[1]),
+    }
+    for head in ("test_results", "test_results_kmeans"):
+        path = folder / f"{head}.csv"
+        if path.is_file():
+            with open(path, encoding="utf-8", newline="") as file:
+                found[head] = float(list(csv.DictReader(file))[-1]["si-snr_i"])
+    return found
+
+
+def main(argv):
+    args = parse(argv)
+    args.speech = pathlib.Path(args.speech).resolve()
+    args.cache = args.cache and pathlib.Path(args.cache).resolve()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    size = f"{args.steps} steps" if args.steps else f"{args.minutes:g} min"
+    results = []
+    if args.out.is_file():
+        lines = args.out.read_text(encoding="utf-8").splitlines()
+        results = [json.loads(line) for line in lines]
+    for seed in args.seeds:
+        for row in args.rows:
+            key = {
+                "speech": args.speech.name,
+                "size": size,
+                "row": row,
+                "seed": seed,
+            }
+            if any(key.items() <= result.items() for result in results):
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                found = result_of(args, row, seed, pathlib.Path(folder))
+            results.append({**key, **found})
+            with open(args.out, "a", encoding="utf-8") as file:
+                file.write(json.dumps(results[-1]) + "\n")
+            print(results[-1], flush=True)
+    print(table(results, args.speech.name, size))
+
+
+def table(results, speech, size):
+    """Means, and least to most, of the seeds of each row, in dB."""
+    columns = ("train", "valid", "test_results", "test_results_kmeans")
+    lines = [
+        f"| {speech}, {size} | seeds | train | valid | masks | k-means |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        runs = [
+            each
+            for each in results
+            if (each["row"], each["speech"], each["size"])
+            == (row, speech, size)
+        ]
+        if not runs:
+            continue
+        cells = []
+        for column in columns:
+            values = [run[column] for run in runs if column in run]
+            cells.append(
+                f"{statistics.mean(values):.2f} ({min(values):.2f} to "
+                f"{max(values):.2f})"
+                if values
+                else ""
+            )
+        lines.append(f"| {row} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--run"]:
+        train_one(sys.argv[2:])
+    else:
+        main(sys.argv[1:])
