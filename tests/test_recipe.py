@@ -385,9 +385,9 @@ def learned(tones, options, tmp_path_factory):
     """A run on the tones, that was stopped half-way and went on."""
     folder = tmp_path_factory.mktemp("learned") / "run"
     short = ("--total_steps=60", "--warmup_steps=5", "--batch_size=4")
-    short += ("--lr_fall=0.9", "--start=mixture")
+    short += ("--lr_fall=0.9",)
     arguments = (
-        *(*replace(TINY, *short, "--training_crop=0.5"), *options),
+        *(*replace(TINY, *short, "--training_crop=0.6"), *options),
         *(f"--data_folder={tones}", f"--output_folder={folder}"),
         *("--lr=0.01", "--dpcl_weight=1.0", "--precision=fp32"),
     )

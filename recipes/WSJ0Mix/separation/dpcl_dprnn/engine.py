@@ -251,13 +251,15 @@ class Engine(sb.Brain):
         optimizers = self.freeze_optimizers(self.optimizers_dict).values()
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.modules.parameters(), self.clipping_norm()
+        norm = float(  # the one wait for it
+            torch.nn.utils.clip_grad_norm_(
+                self.modules.parameters(), self.clipping_norm()
+            )
         )
         self.steps_since += 1
         # Of fp16, which overflows now and then, the scaler takes care, until
         # it can scale no further down.
-        finite = bool(torch.isfinite(norm))
+        finite = math.isfinite(norm)
         overflow = not finite and self.scaler.get_scale() <= 1
         bad, self.stop_now, self.save_now, self.seconds = highest(
             [
@@ -274,8 +276,8 @@ class Engine(sb.Brain):
             for optimizer in optimizers:
                 self.scaler.step(optimizer)
             if finite:
-                self.norms = self.norms + norm.detach()
-                self.last_norms.append(float(norm))
+                self.norms += norm
+                self.last_norms.append(norm)
                 self.steps += 1
         self.scaler.update()
         for optimizer in optimizers:
@@ -407,7 +409,7 @@ class Engine(sb.Brain):
         stats = {n: total / (count or math.nan) for n, total in totals.items()}
         training = self.stage == sb.Stage.TRAIN
         if training and self.steps:
-            stats["grad_norm"] = float(self.norms) / self.steps
+            stats["grad_norm"] = self.norms / self.steps
         for name, share in (shares[0]["shares"] if training else {}).items():
             stats[f"grad_share_{name}"] = share
         left_out = [share["left_out"] for share in shares]
@@ -423,7 +425,7 @@ class Engine(sb.Brain):
             "totals": {name: float(sum_) for name, sum_ in self.totals.items()},
             "count": int(self.count),
             "left_out": self.left_out,
-            "norms": float(self.norms),
+            "norms": self.norms,
             "steps": self.steps,
             "shares": self.shares,
             "seconds": time.time() - self.started,

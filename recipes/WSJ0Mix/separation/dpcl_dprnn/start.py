@@ -1,7 +1,7 @@
 """A start from which a separator has only to learn what differs from the
 mixture.
 
-Drawn at random, filters and masks give an estimate that is 30 dB further from
+Drawn at random, filters and masks give an estimate that is some 30 dB further from
 a speaker than the mixture is, norms blow small branches up, and LSTMs forget
 within two frames: a part of every training is spent on the way back. Here
 filters reconstruct the signal, masks give every speaker an equal share of it,
