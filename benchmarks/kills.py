@@ -37,8 +37,8 @@ import speechbrain as sb
 import torch
 
 import dpcl_dprnn
-from dpcl_dprnn.audio import write_wav
 from dpcl_dprnn.checkpoints import damage
+from dpcl_dprnn.common.audio import write_wav
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "WSJ0Mix" / "separation"
@@ -322,10 +322,8 @@ def make_data(folder):
 def import_all():
     """Import what a training needs, once for all starts."""
     torch.set_num_threads(1)  # a pool of threads would not outlive a fork
-    names = [
-        f"dpcl_dprnn.{m.name}"
-        for m in pkgutil.iter_modules(dpcl_dprnn.__path__)
-    ]
+    modules = pkgutil.walk_packages(dpcl_dprnn.__path__, "dpcl_dprnn.")
+    names = [module.name for module in modules]
     for name in (*names, "train", "torch._dynamo", "matplotlib.pyplot"):
         importlib.import_module(name)
     # Its pip takes longer than a run.

@@ -20,7 +20,7 @@ import torch
 import tqdm
 
 from dpcl_dprnn import inference
-from dpcl_dprnn.audio import read_audio, resample
+from dpcl_dprnn.common.audio import read_audio, resample
 from dpcl_dprnn.losses import pairwise_si_snr
 from dpcl_dprnn.metrics import assign
 from dpcl_dprnn.recordings import SignalRecording

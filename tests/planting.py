@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import trees
 
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.doctor_report import Kind
-from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.layouts import find_data_sets
 
 ROOT = "wav8k/min"

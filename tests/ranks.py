@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from dpcl_dprnn.distributed import leave_group
+from dpcl_dprnn.common.distributed import leave_group
 
 
 def on_ranks(function, folder, ranks=2, group=True):

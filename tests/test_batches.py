@@ -15,7 +15,7 @@ from dpcl_dprnn.batches import (
     make_loader,
     make_training_loader,
 )
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 
 
 def lengths_of(count, seed=0):

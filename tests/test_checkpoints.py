@@ -15,7 +15,7 @@ from dpcl_dprnn.checkpoints import (
     AtomicCheckpointer,
     damage,
 )
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 
-from dpcl_dprnn.audio import write_wav
+from dpcl_dprnn.common.audio import write_wav
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.data import RandomMixing, mixture_dataset, mixture_datasets
-from dpcl_dprnn.errors import UserError
 
 RATE = 8000
 

@@ -10,8 +10,8 @@ import wsj0_tree
 from shorten import write_shortened
 
 from dpcl_dprnn import rendering, sphere
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.decoding import decode_all
-from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.mixture_sets import mix_wsj0
 
 pytestmark = pytest.mark.skipif(

@@ -32,10 +32,10 @@ from planting import (
 
 import prepare_data
 from dpcl_dprnn import doctor_mixtures
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.doctor_files import MixtureTask, check_mixture, is_clipped
 from dpcl_dprnn.doctor_listing import name_parts
 from dpcl_dprnn.doctor_report import PAGE, Kind
-from dpcl_dprnn.errors import UserError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import soundfile
 import torch
 
 from dpcl_dprnn import dynamic_sets
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.dynamic_sets import make_dynamic_sets, read_settings
-from dpcl_dprnn.errors import UserError
 
 RATE = 8000
 SETTINGS = {

@@ -31,9 +31,9 @@ from toy_engine import (
 
 import train
 from dpcl_dprnn.checkpoints import write_sums
-from dpcl_dprnn.distributed import place
+from dpcl_dprnn.common.distributed import place
+from dpcl_dprnn.common.errors import Stopped, UserError
 from dpcl_dprnn.engine import CLIP_FEWEST
-from dpcl_dprnn.errors import Stopped, UserError
 from dpcl_dprnn.schedule import TrapezoidSchedule
 
 CLOSE = {"rtol": 0, "atol": 1e-12}

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from dpcl_dprnn import espeak
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.espeak import check, colour, run_job
 from dpcl_dprnn.voices import draw_speakers
 

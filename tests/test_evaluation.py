@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dpcl_dprnn import evaluation
-from dpcl_dprnn.audio import read_audio
+from dpcl_dprnn.common.audio import read_audio
 from dpcl_dprnn.evaluation import Evaluation
 from dpcl_dprnn.metrics import score_utterance
 from dpcl_dprnn.references import ideal_voices, level_difference

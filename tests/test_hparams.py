@@ -10,8 +10,8 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.run_opts import RunOptions
 
 import train
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.dynamic_sets import read_settings
-from dpcl_dprnn.errors import UserError
 
 RECIPE = pathlib.Path(train.__file__).parent
 ROOT = RECIPE.parents[2]

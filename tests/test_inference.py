@@ -14,8 +14,8 @@ from model_folder import make_model_folder
 
 import dpcl_dprnn
 from dpcl_dprnn import inference, model_source
-from dpcl_dprnn.audio import resample
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.audio import resample
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import SpeechSeparator
 from dpcl_dprnn.recordings import SignalRecording
 

@@ -9,7 +9,7 @@ import types
 import pytest
 
 from dpcl_dprnn import jobs
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.jobs import Job, find_jobs, in_batches, plain_error
 
 

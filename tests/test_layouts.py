@@ -15,7 +15,7 @@ from trees import (
     make_wsj0mix,
 )
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.layouts import SPLITS, choose_data_set, find_data_sets
 
 

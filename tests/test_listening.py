@@ -6,8 +6,8 @@ import soundfile
 from model_folder import make_model_folder
 
 from dpcl_dprnn import listening
-from dpcl_dprnn.audio import AudioInfo
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.audio import AudioInfo
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import SpeechSeparator, Voices
 
 pytest.importorskip("matplotlib")

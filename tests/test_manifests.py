@@ -11,7 +11,7 @@ import soundfile
 from trees import make_librimix, make_mini_librimix, make_scp, make_wham
 
 from dpcl_dprnn import manifests
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.manifests import prepare_manifests
 
 WSJ0 = ("wav8k/min", ("tr", "cv", "tt"), "mix", "s{}")

@@ -10,7 +10,7 @@ import soundfile
 from test_mixing import burst, check_within_half_a_step, rule
 
 from dpcl_dprnn import rendering
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.levels import active_level
 from dpcl_dprnn.mixture_lists import format_mixture, mixture_name, read_list
 from dpcl_dprnn.mixture_sets import mix_corpus

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixture_lists import (
     draw_mixtures,
     format_mixture,

@@ -8,7 +8,7 @@ import torch
 import yaml
 from model_folder import HPARAMS, make_model_folder, make_separator
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.model_folder import (
     inference_hparams,
     load_weights,

@@ -20,7 +20,7 @@ from in_process import in_process
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import train
-from dpcl_dprnn.audio import write_wav
+from dpcl_dprnn.common.audio import write_wav
 from dpcl_dprnn.inference import SpeechSeparator
 
 RECIPE = pathlib.Path(train.__file__).parent

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from dpcl_dprnn import recordings
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.recordings import (
     FileRecording,
     SignalRecording,

@@ -16,7 +16,7 @@ import wsj0_tree
 
 import prepare_data
 from dpcl_dprnn import rendering
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixture_sets import mix_wsj0
 
 SCRIPT = pathlib.Path(prepare_data.__file__)

@@ -5,7 +5,7 @@ import math
 import pytest
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.report_log import curves, read_log
 
 

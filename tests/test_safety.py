@@ -9,7 +9,7 @@ import pytest
 import torch
 from model_folder import HPARAMS, make_model_folder
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.model_folder import inference_hparams
 from dpcl_dprnn.safety import KNOWN_CLASSES, check_tags, load_known
 

@@ -7,13 +7,13 @@ import torch
 from speechbrain.lobes.models.dual_path import SBRNNBlock
 from speechbrain.utils.checkpoints import Checkpointer
 
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.encoders import (
     LearnedDecoder,
     LearnedEncoder,
     STFTDecoder,
     STFTEncoder,
 )
-from dpcl_dprnn.errors import UserError
 from dpcl_dprnn.model import BLSTMSeparator, DualPathSeparator, EmbeddingHead
 from dpcl_dprnn.separation import Separator, load_pretrained, stack
 from dpcl_dprnn.targets import bin_weights, dominant_source

@@ -14,7 +14,7 @@ from dpcl_dprnn.checkpoints import (
     damage,
     write_sums,
 )
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.settings import Settings
 
 HPARAMS = """

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from shorten import write_sphere
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.speakers import (
     find_speakers,
     find_training_speakers,

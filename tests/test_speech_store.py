@@ -9,8 +9,8 @@ import soundfile
 from shorten import write_sphere
 
 from dpcl_dprnn import speech_store
-from dpcl_dprnn.audio import resample
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.audio import resample
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.levels import active_level
 from dpcl_dprnn.speech_store import JoinedStores, SpeechStore, open_store
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from shorten import HEADER, write_shortened, write_sphere
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.sphere import (
     find_decoder,
     is_sphere,

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from dpcl_dprnn import voice_files
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import VoiceStream
 from dpcl_dprnn.voice_files import (
     write_together,

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from shorten import write_sphere
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixture_lists import mixture_name, read_list
 from dpcl_dprnn.sphere import read_speech
 from dpcl_dprnn.wsj0 import find_utterances, locate, utterance_key

@@ -7,7 +7,7 @@ import pytest
 from in_process import in_process
 
 import train
-from dpcl_dprnn.audio import write_wav
+from dpcl_dprnn.common.audio import write_wav
 
 RECIPE = pathlib.Path(train.__file__).parent
 MINI = str(RECIPE / "hparams" / "mini.yaml")

@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.page import build_page, import_gradio, theme
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.report import write_report
 
 

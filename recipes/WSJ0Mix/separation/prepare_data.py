@@ -25,7 +25,7 @@ import logging
 import signal
 import sys
 
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.manifests import prepare_manifests
 
 __all__ = ["main", "prepare_manifests"]

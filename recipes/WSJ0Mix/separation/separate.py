@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from dpcl_dprnn.errors import UserError, writing_error
+from dpcl_dprnn.common.errors import UserError, writing_error
 from dpcl_dprnn.jobs import Job, find_jobs, in_batches, plain_error, reason
 from dpcl_dprnn.recordings import HIGHEST
 

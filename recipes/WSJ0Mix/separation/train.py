@@ -24,6 +24,15 @@ from speechbrain.utils.distributed import if_main_process
 
 from dpcl_dprnn.batches import make_loader, make_training_loader
 from dpcl_dprnn.calibration import calibrated
+from dpcl_dprnn.common.distributed import Shard, leave_group, on_main, place
+from dpcl_dprnn.common.errors import (
+    Stopped,
+    UserError,
+    first_line,
+    lost_process,
+    told_once,
+    writing_error,
+)
 from dpcl_dprnn.configuration import (
     check_evaluation,
     check_run_options,
@@ -32,17 +41,8 @@ from dpcl_dprnn.configuration import (
     settle_run_options,
 )
 from dpcl_dprnn.data import mixture_datasets, training_lengths
-from dpcl_dprnn.distributed import Shard, leave_group, on_main, place
 from dpcl_dprnn.dynamic_sets import make_dynamic_sets
 from dpcl_dprnn.engine import Engine
-from dpcl_dprnn.errors import (
-    Stopped,
-    UserError,
-    first_line,
-    lost_process,
-    told_once,
-    writing_error,
-)
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.examples import write_examples
 from dpcl_dprnn.losses import silence_loss
@@ -486,7 +486,7 @@ def run(argv):
     except (UserError, OSError) as error:
         # The last line, as one of a loader's worker has its traceback before.
         line = str(error).strip().splitlines()[-1]
-        line = line.removeprefix("dpcl_dprnn.errors.UserError: ")
+        line = line.removeprefix("dpcl_dprnn.common.errors.UserError: ")
         if if_main_process() or not getattr(error, "everywhere", False):
             print(f"train.py: error: {line}", file=sys.stderr)
         sys.exit(1)

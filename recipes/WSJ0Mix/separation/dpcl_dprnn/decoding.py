@@ -3,8 +3,8 @@
 import hashlib
 import os
 
-from .audio import write_wav
-from .parallel import parallel_map
+from .common.audio import write_wav
+from .common.parallel import parallel_map
 from .speakers import read_utterance
 
 

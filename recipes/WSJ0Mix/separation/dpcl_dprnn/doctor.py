@@ -8,12 +8,12 @@ import os
 import pathlib
 import sys
 
-from .audio import write_text
+from .common.audio import write_text
+from .common.errors import UserError
 from .doctor_mixtures import examine_mixtures
 from .doctor_report import printable
 from .doctor_speech import examine_speech
 from .doctor_wsj0 import examine_wsj0
-from .errors import UserError
 from .layouts import find_data_sets
 
 

@@ -10,9 +10,9 @@ import typing
 
 import numpy as np
 
-from .audio import opened
+from .common.audio import opened
+from .common.errors import UserError
 from .doctor_report import Kind, Problem
-from .errors import UserError
 from .sphere import is_sphere, read_speech, speech_info
 
 FULL_SCALE = 32767  # in steps; -32768 is beyond it, too

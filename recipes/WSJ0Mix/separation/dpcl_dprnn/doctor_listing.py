@@ -5,9 +5,9 @@ import os
 import re
 import typing
 
-from .audio import SOUND_SUFFIXES
+from .common.audio import SOUND_SUFFIXES
+from .common.errors import UserError, few
 from .doctor_report import Kind, Problem
-from .errors import UserError, few
 from .layouts import SPLITS
 from .places import unfinished
 

@@ -3,11 +3,11 @@
 import os
 import pathlib
 
+from .common.errors import few
+from .common.parallel import parallel_map
 from .doctor_facts import hours_of, lengths_of, sample
 from .doctor_files import check_speech
 from .doctor_report import Kind, Problem, Report, folder_problem
-from .errors import few
-from .parallel import parallel_map
 from .speakers import SHORTEST, SPLITS, sound_files, split_folders
 
 SAMPLE = 200  # utterances of each split that a quick check reads

@@ -6,13 +6,13 @@ import typing
 
 import numpy as np
 
-from .audio import resample
+from .common.audio import resample
+from .common.errors import UserError
+from .common.parallel import parallel_map
 from .doctor_facts import hours_of, sample
 from .doctor_files import reading_problem
 from .doctor_report import Kind, Problem, Report, folder_problem
-from .errors import UserError
 from .levels import LEVEL_RATE, active_level
-from .parallel import parallel_map
 from .sphere import find_decoder, read_speech, speech_info
 from .wsj0 import KINDS, find_files
 from .wsj0_tables import read_levels

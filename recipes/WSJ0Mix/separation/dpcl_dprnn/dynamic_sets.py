@@ -6,8 +6,8 @@ import pathlib
 
 import numpy as np
 
+from .common.errors import UserError, few
 from .dynamic import DynamicMixtures, Mixer
-from .errors import UserError, few
 from .speakers import (
     find_speakers,
     find_training_speakers,

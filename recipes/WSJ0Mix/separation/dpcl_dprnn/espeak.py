@@ -20,8 +20,8 @@ import numpy as np
 import scipy.signal
 from tqdm import tqdm
 
-from .audio import write_text, write_wav
-from .errors import UserError
+from .common.audio import write_text, write_wav
+from .common.errors import UserError
 from .sentences import sentence
 
 ESPEAK_RATE = 22050  # samples per second that the library makes

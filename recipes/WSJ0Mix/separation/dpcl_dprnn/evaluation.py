@@ -10,10 +10,10 @@ import pathlib
 
 import numpy as np
 
-from .audio import write_text, write_wav
-from .distributed import gather
+from .common.audio import write_text, write_wav
+from .common.distributed import gather
+from .common.parallel import call_now, processes
 from .metrics import assign, score_all, si_snr_of
-from .parallel import call_now, processes
 from .references import audible, ideal_voices, level_difference
 from .speaker_groups import groups_of
 

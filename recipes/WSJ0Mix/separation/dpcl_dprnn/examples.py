@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import torch
 
-from .audio import atomic_path
+from .common.audio import atomic_path
 from .references import audible
 from .targets import bin_weights, dominant_source
 

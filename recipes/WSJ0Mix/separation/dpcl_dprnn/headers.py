@@ -7,8 +7,8 @@ import typing
 
 import tqdm
 
-from .audio import AudioInfo, check_format
-from .errors import UserError
+from .common.audio import AudioInfo, check_format
+from .common.errors import UserError
 from .sphere import speech_info
 
 PIECE = 4096  # bytes of a file that stand for all of it

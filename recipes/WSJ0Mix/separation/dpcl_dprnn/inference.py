@@ -10,7 +10,7 @@ from speechbrain.inference.interfaces import Pretrained
 from speechbrain.utils.autocast import AMPConfig
 from speechbrain.utils.data_utils import split_path
 
-from .errors import UserError, first_line
+from .common.errors import UserError, first_line
 from .model_folder import HPARAMS, WEIGHTS, load_weights
 from .model_source import find_file, load_hparams
 from .recordings import (

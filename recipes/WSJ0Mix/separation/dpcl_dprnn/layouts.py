@@ -8,8 +8,8 @@ import logging
 import os
 import pathlib
 
+from .common.errors import UserError
 from .data_sets import DataSet, join_and
-from .errors import UserError
 from .layout_table import LAYOUTS, SPLITS
 
 __all__ = ["SPLITS", "DataSet", "choose_data_set", "find_data_sets"]

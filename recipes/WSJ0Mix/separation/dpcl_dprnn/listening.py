@@ -6,8 +6,8 @@ import typing
 
 import numpy as np
 
-from .audio import atomic_path, audio_info, write_wav
-from .errors import UserError
+from .common.audio import atomic_path, audio_info, write_wav
+from .common.errors import UserError
 from .recordings import (
     HIGHEST,
     UNKNOWN,

@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from .audio import write_text
-from .errors import UserError
+from .common.audio import write_text
+from .common.errors import UserError
 from .mixture_lists import draw_mixtures, format_mixture, mixture_name
 from .places import already_there
 from .rendering import Source, render

@@ -19,8 +19,8 @@ from hyperpyyaml.core import recursive_update
 from ruamel.yaml import YAML
 
 from . import __version__
-from .audio import atomic_path, write_text
-from .errors import UserError, first_line
+from .common.audio import atomic_path, write_text
+from .common.errors import UserError, first_line
 
 HPARAMS, WEIGHTS, CARD = "hyperparams.yaml", "separator.ckpt", "README.md"
 NEEDED = (

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 from speechbrain.utils.fetching import fetch
 from yaml import YAMLError as PyYAMLError
 
-from .errors import UserError, first_line
+from .common.errors import UserError, first_line
 from .safety import load_known
 from .separation import Separator
 

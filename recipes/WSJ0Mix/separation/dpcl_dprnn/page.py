@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 
-from .errors import UserError, first_line
+from .common.errors import UserError, first_line
 from .listening import separate
 
 HEADS = {"masks": "masks", "kmeans": "k-means"}

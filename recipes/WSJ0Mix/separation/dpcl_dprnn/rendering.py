@@ -10,13 +10,13 @@ import typing
 
 import numpy as np
 
-from .audio import read_audio, resample, write_wav
+from .common.audio import read_audio, resample, write_wav
+from .common.errors import UserError, writing_error
+from .common.parallel import parallel_map
 from .decoding import decode_all
-from .errors import UserError, writing_error
 from .headers import read_headers
 from .levels import LEVEL_RATE, active_level
 from .mixing import mix_sources
-from .parallel import parallel_map
 from .places import kinds_of, list_places
 from .speakers import read_utterance
 from .sphere import require_decoder

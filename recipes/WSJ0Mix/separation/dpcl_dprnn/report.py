@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from .audio import write_text
-from .errors import UserError
+from .common.audio import write_text
+from .common.errors import UserError
 from .evaluation import RESULT_FILES
 from .report_counting import confusion
 from .report_examples import by_kind, example_context

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from .errors import UserError
+from .common.errors import UserError
 from .evaluation import RESULT_FILES
 from .report_csv import AGAIN, broken, read_speakers, read_table
 from .report_log import read_log

@@ -8,7 +8,7 @@ import re
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 
-from .errors import UserError
+from .common.errors import UserError
 
 KNOWN_CLASSES = frozenset(
     [
@@ -96,7 +96,7 @@ def load_known(text, path, overrides=None):
     {'a': 1, 'b': 2}
     >>> load_known("a: !apply:os.getcwd []", "x.yaml")
     Traceback (most recent call last):
-    dpcl_dprnn.errors.UserError: x.yaml, line 1: the tag !apply:os.getcwd could run any program, and is not one of this package's or SpeechBrain's known classes. If you trust where the model comes from, say so: --trust_model, or safe=False in Python.
+    dpcl_dprnn.common.errors.UserError: x.yaml, line 1: the tag !apply:os.getcwd could run any program, and is not one of this package's or SpeechBrain's known classes. If you trust where the model comes from, say so: --trust_model, or safe=False in Python.
     """
     check_tags(text, path)
     resolved = resolve_references(text, overrides).getvalue()

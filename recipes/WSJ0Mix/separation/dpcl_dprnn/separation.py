@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from speechbrain.utils.checkpoints import Checkpointer
 
 from .clustering import kmeans_masks
-from .errors import UserError
+from .common.errors import UserError
 from .model_folder import load_weights
 from .start import start_from_mixture
 from .targets import bin_weights, dominant_source

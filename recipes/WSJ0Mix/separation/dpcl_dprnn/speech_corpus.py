@@ -17,8 +17,8 @@ import tempfile
 import threading
 from importlib.util import find_spec
 
-from .audio import write_text
-from .errors import UserError, writing_error
+from .common.audio import write_text
+from .common.errors import UserError, writing_error
 from .espeak import run_job
 from .voices import draw_speakers
 

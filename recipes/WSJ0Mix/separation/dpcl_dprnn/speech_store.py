@@ -8,10 +8,10 @@ import pathlib
 
 import numpy as np
 
-from .audio import atomic_path, read_audio, resample, write_text
-from .errors import UserError
+from .common.audio import atomic_path, read_audio, resample, write_text
+from .common.errors import UserError
+from .common.parallel import parallel_map
 from .levels import active_level
-from .parallel import parallel_map
 from .speakers import read_utterance
 
 logger = logging.getLogger(__name__)

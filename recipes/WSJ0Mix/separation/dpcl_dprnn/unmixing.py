@@ -9,8 +9,8 @@ import typing
 
 import torch
 
+from .common.errors import UserError
 from .counting import count_speakers, effective_speakers
-from .errors import UserError
 from .scaling import (
     add_up,
     group_alike,

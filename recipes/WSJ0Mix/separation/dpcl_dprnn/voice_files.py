@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import soundfile
 
-from .errors import UserError, writing_error
+from .common.errors import UserError, writing_error
 
 SUFFIXES = {"wav": ".wav", "flac": ".flac"}
 LARGE = 4e9  # bytes; from here a WAV file needs the RF64 form

@@ -4,7 +4,7 @@ import math
 import pathlib
 import typing
 
-from .errors import UserError, few
+from .common.errors import UserError, few
 from .mixture_lists import mixture_name, read_list
 
 SPLITS = ("tr", "cv", "tt")

@@ -12,8 +12,8 @@ import time
 import pytest
 
 import dpcl_dprnn
-from dpcl_dprnn.errors import UserError
-from dpcl_dprnn.parallel import parallel_map, processes
+from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.common.parallel import parallel_map, processes
 
 PACKAGE = pathlib.Path(dpcl_dprnn.__file__).parents[1]
 DEADLINE = 60  # seconds; far more than is needed
@@ -21,7 +21,7 @@ DEADLINE = 60  # seconds; far more than is needed
 # Its workers say on the standard output, which they inherit, that they work.
 SLOW_PROGRAM = """
 import os, sys, time
-from dpcl_dprnn.parallel import parallel_map
+from dpcl_dprnn.common.parallel import parallel_map
 
 def work(seconds):
     os.write(1, b"working\\n")
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 # A program that takes note of each process that imports it.
 NOTED_PROGRAM = """
 import os, pathlib, sys
-from dpcl_dprnn.parallel import parallel_map
+from dpcl_dprnn.common.parallel import parallel_map
 
 with open("imports.txt", "a") as file:
     file.write(f"{os.getpid()}\\n")

@@ -9,7 +9,7 @@ import pytest
 import scipy.signal
 import soundfile
 
-from dpcl_dprnn.audio import (
+from dpcl_dprnn.common.audio import (
     atomic_path,
     audio_info,
     read_audio,
@@ -17,7 +17,7 @@ from dpcl_dprnn.audio import (
     write_text,
     write_wav,
 )
-from dpcl_dprnn.errors import UserError
+from dpcl_dprnn.common.errors import UserError
 
 RATE = 8000
 
