@@ -24,7 +24,7 @@ from dpcl_dprnn.common.audio import read_audio, resample
 from dpcl_dprnn.losses import pairwise_si_snr
 from dpcl_dprnn.metrics import assign
 from dpcl_dprnn.recordings import SignalRecording
-from dpcl_dprnn.speakers import find_speakers
+from dpcl_dprnn.speech.speakers import find_speakers
 
 PIECE = 5.0  # seconds in which voices are compared
 DECISIVE = 3.0  # dB by which another assignment has to be better

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from dpcl_dprnn.dynamic import DynamicMixtures, Mixer
-from dpcl_dprnn.speech_store import open_store
+from dpcl_dprnn.speech.store import open_store
 
 RATE = 8000
 

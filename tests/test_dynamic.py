@@ -17,8 +17,8 @@ from speech_in_memory import (
     parts_of,
 )
 
-from dpcl_dprnn.levels import active_level
-from dpcl_dprnn.speech_store import open_store
+from dpcl_dprnn.speech.levels import active_level
+from dpcl_dprnn.speech.store import open_store
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dpcl_dprnn.levels import active_level
 from dpcl_dprnn.mixing import mix_sources
+from dpcl_dprnn.speech.levels import active_level
 
 
 def burst(seed, seconds, rate=8000):

@@ -9,10 +9,10 @@ import soundfile
 import wsj0_tree
 from shorten import write_shortened, write_sphere
 
-from dpcl_dprnn import sphere
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixture_sets import mix_corpus, mix_wsj0
-from dpcl_dprnn.sphere import find_decoder
+from dpcl_dprnn.speech import sphere
+from dpcl_dprnn.speech.sphere import find_decoder
 
 COMBINATIONS = tuple(itertools.product((8000, 16000), ("min", "max")))
 N_SPKS = (2, 3)

@@ -215,7 +215,7 @@ def test_worker_imports_stay_light():
     """Every process at work imports these: torch would cost seconds."""
     code = (
         "import sys, prepare_data\n"
-        "import dpcl_dprnn.rendering, dpcl_dprnn.speech_store\n"
+        "import dpcl_dprnn.rendering, dpcl_dprnn.speech.store\n"
         "import dpcl_dprnn.doctor\n"
         "print(sorted({'torch', 'speechbrain', 'scipy'} & set(sys.modules)))"
     )
@@ -233,7 +233,7 @@ def test_corpus_options_arrive(monkeypatch):
     fake = types.SimpleNamespace(
         build_corpus=lambda *a, **k: calls.append((a, k))
     )
-    monkeypatch.setitem(sys.modules, "dpcl_dprnn.speech_corpus", fake)
+    monkeypatch.setitem(sys.modules, "dpcl_dprnn.speech.corpus", fake)
     line = "corpus --out O --speakers 9 --hours 0.5 --seed 3"
     assert prepare_data.main(line.split()) == 0
     assert calls == [(("O",), {"speakers": 9, "hours": 0.5, "seed": 3})]

@@ -51,7 +51,7 @@ def add_corpus(subparsers):
 
 def run_corpus(args):
     """Synthesise the corpus."""
-    from dpcl_dprnn.speech_corpus import build_corpus
+    from dpcl_dprnn.speech.corpus import build_corpus
 
     build_corpus(
         args.out, speakers=args.speakers, hours=args.hours, seed=args.seed

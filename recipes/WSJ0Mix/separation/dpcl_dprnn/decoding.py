@@ -5,7 +5,7 @@ import os
 
 from .common.audio import write_wav
 from .common.parallel import parallel_map
-from .speakers import read_utterance
+from .speech.speakers import read_utterance
 
 
 def decode_all(files, folder, jobs=None, progress=True):

@@ -8,7 +8,7 @@ from .common.parallel import parallel_map
 from .doctor_facts import hours_of, lengths_of, sample
 from .doctor_files import check_speech
 from .doctor_report import Kind, Problem, Report, folder_problem
-from .speakers import SHORTEST, SPLITS, sound_files, split_folders
+from .speech.speakers import SHORTEST, SPLITS, sound_files, split_folders
 
 SAMPLE = 200  # utterances of each split that a quick check reads
 FEW = 1000  # read before another process has even started

@@ -12,8 +12,8 @@ from .common.parallel import parallel_map
 from .doctor_facts import hours_of, sample
 from .doctor_files import reading_problem
 from .doctor_report import Kind, Problem, Report, folder_problem
-from .levels import LEVEL_RATE, active_level
-from .sphere import find_decoder, read_speech, speech_info
+from .speech.levels import LEVEL_RATE, active_level
+from .speech.sphere import find_decoder, read_speech, speech_info
 from .wsj0 import KINDS, find_files
 from .wsj0_tables import read_levels
 

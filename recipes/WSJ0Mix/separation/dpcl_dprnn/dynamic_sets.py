@@ -8,13 +8,13 @@ import numpy as np
 
 from .common.errors import UserError, few
 from .dynamic import DynamicMixtures, Mixer
-from .speakers import (
+from .speech.speakers import (
     find_speakers,
     find_training_speakers,
     sound_files,
     split_folders,
 )
-from .speech_store import JoinedStores, open_store
+from .speech.store import JoinedStores, open_store
 
 logger = logging.getLogger(__name__)
 

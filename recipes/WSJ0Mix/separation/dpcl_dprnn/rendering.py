@@ -15,11 +15,11 @@ from .common.errors import UserError, writing_error
 from .common.parallel import parallel_map
 from .decoding import decode_all
 from .headers import read_headers
-from .levels import LEVEL_RATE, active_level
 from .mixing import mix_sources
 from .places import kinds_of, list_places
-from .speakers import read_utterance
-from .sphere import require_decoder
+from .speech.levels import LEVEL_RATE, active_level
+from .speech.speakers import read_utterance
+from .speech.sphere import require_decoder
 
 PEAK = round(0.9 * 32768)  # of what mixing.mix_sources makes
 BLOCK = 4096  # bytes; what files take on disk is a multiple of it

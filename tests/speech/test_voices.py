@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from dpcl_dprnn.espeak import ESPEAK_RATE
-from dpcl_dprnn.voices import REGISTERS, VARIANTS, draw_speakers, draw_voice
+from dpcl_dprnn.speech.espeak import ESPEAK_RATE
+from dpcl_dprnn.speech.synthetic import (
+    REGISTERS,
+    VARIANTS,
+    draw_speakers,
+    draw_voice,
+)
 
 
 def test_splits_share_no_variant_and_balance_registers():

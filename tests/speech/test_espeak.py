@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from dpcl_dprnn import espeak
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.espeak import check, colour, run_job
-from dpcl_dprnn.voices import draw_speakers
+from dpcl_dprnn.speech import espeak
+from dpcl_dprnn.speech.espeak import check, colour, run_job
+from dpcl_dprnn.speech.synthetic import draw_speakers
 
 
 @pytest.fixture

@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from dpcl_dprnn.levels import HANGOVER, MARGIN, TIME_CONSTANT, active_level
+from dpcl_dprnn.speech.levels import (
+    HANGOVER,
+    MARGIN,
+    TIME_CONSTANT,
+    active_level,
+)
 
 RATES = (8000, 16000)
 

@@ -8,9 +8,9 @@ import pathlib
 
 import numpy as np
 
-from .common.audio import atomic_path, read_audio, resample, write_text
-from .common.errors import UserError
-from .common.parallel import parallel_map
+from ..common.audio import atomic_path, read_audio, resample, write_text
+from ..common.errors import UserError
+from ..common.parallel import parallel_map
 from .levels import active_level
 from .speakers import read_utterance
 

@@ -6,7 +6,7 @@ import soundfile
 from shorten import write_sphere
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.speakers import (
+from dpcl_dprnn.speech.speakers import (
     find_speakers,
     find_training_speakers,
     read_utterance,

@@ -17,9 +17,11 @@ import soundfile
 from scipy.signal import correlate
 
 import prepare_data
-from dpcl_dprnn import espeak, speech_corpus, voices
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.speech_corpus import build_corpus
+from dpcl_dprnn.speech import corpus as speech_corpus
+from dpcl_dprnn.speech import espeak
+from dpcl_dprnn.speech import synthetic as voices
+from dpcl_dprnn.speech.corpus import build_corpus
 
 TINY = {"speakers": 3, "heldout": 2, "hours": 0.02, "progress": False}
 

@@ -14,8 +14,8 @@ import threading
 
 import soundfile
 
-from .common.audio import AudioInfo, audio_info, check_format, read_audio
-from .common.errors import UserError
+from ..common.audio import AudioInfo, audio_info, check_format, read_audio
+from ..common.errors import UserError
 
 MAGIC = b"NIST_1A\n"
 SHORTEN = b"ajkg"  # how shorten's data begin

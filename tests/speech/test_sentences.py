@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from dpcl_dprnn.sentences import CHOICES, sentence
+from dpcl_dprnn.speech.sentences import CHOICES, sentence
 
 
 def test_sentences_hardly_ever_repeat():

@@ -9,9 +9,9 @@ import pathlib
 import numpy as np
 import tqdm
 
-from .common.audio import check_format
-from .common.errors import UserError
-from .common.folders import pass_over, walk
+from ..common.audio import check_format
+from ..common.errors import UserError
+from ..common.folders import pass_over, walk
 from .sphere import read_speech, speech_info
 
 logger = logging.getLogger(__name__)

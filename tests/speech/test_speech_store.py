@@ -8,11 +8,11 @@ import pytest
 import soundfile
 from shorten import write_sphere
 
-from dpcl_dprnn import speech_store
 from dpcl_dprnn.common.audio import resample
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.levels import active_level
-from dpcl_dprnn.speech_store import JoinedStores, SpeechStore, open_store
+from dpcl_dprnn.speech import store as speech_store
+from dpcl_dprnn.speech.levels import active_level
+from dpcl_dprnn.speech.store import JoinedStores, SpeechStore, open_store
 
 RATE = 8000
 NAMES = ["ann/1.wav", "ann/2.flac", "bob/a b ü.wv1", "bob/16k.wav"]

@@ -20,8 +20,8 @@ import numpy as np
 import scipy.signal
 from tqdm import tqdm
 
-from .common.audio import write_text, write_wav
-from .common.errors import UserError
+from ..common.audio import write_text, write_wav
+from ..common.errors import UserError
 from .sentences import sentence
 
 ESPEAK_RATE = 22050  # samples per second that the library makes
@@ -227,7 +227,7 @@ def run_job(job_file, speakers, jobs, progress):
     )
     with subprocess.Popen(
         [sys.executable, "-c", call, str(job_file)],
-        cwd=pathlib.Path(__file__).parents[1],  # where the package is found
+        cwd=pathlib.Path(__file__).parents[2],  # where the package is found
         # Numpy's threads are of no use here, and do not survive a fork
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

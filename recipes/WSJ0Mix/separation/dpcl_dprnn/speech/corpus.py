@@ -17,10 +17,10 @@ import tempfile
 import threading
 from importlib.util import find_spec
 
-from .common.audio import write_text
-from .common.errors import UserError, writing_error
+from ..common.audio import write_text
+from ..common.errors import UserError, writing_error
 from .espeak import run_job
-from .voices import draw_speakers
+from .synthetic import draw_speakers
 
 logger = logging.getLogger(__name__)
 

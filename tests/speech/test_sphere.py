@@ -11,7 +11,7 @@ import soundfile
 from shorten import HEADER, write_shortened, write_sphere
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.sphere import (
+from dpcl_dprnn.speech.sphere import (
     find_decoder,
     is_sphere,
     read_speech,
