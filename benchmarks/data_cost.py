@@ -25,8 +25,8 @@ import soundfile
 RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
 sys.path.insert(0, str(RECIPE))
 
-from dpcl_dprnn.mixture_lists import mixture_name, read_list  # noqa: E402
-from dpcl_dprnn.mixture_sets import mix_corpus  # noqa: E402
+from dpcl_dprnn.mixtures.lists import mixture_name, read_list  # noqa: E402
+from dpcl_dprnn.mixtures.sets import mix_corpus  # noqa: E402
 from dpcl_dprnn.speech.levels import active_level  # noqa: E402
 
 RATE = 8000

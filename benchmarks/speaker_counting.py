@@ -28,8 +28,8 @@ from dpcl_dprnn.counting import (
     count_speakers,
     effective_speakers,
 )
-from dpcl_dprnn.dynamic_sets import make_dynamic_sets
 from dpcl_dprnn.inference import SpeechSeparator
+from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.targets import bin_weights
 
 RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import soundfile
 
-from dpcl_dprnn.dynamic import DynamicMixtures, Mixer
+from dpcl_dprnn.mixtures.live import DynamicMixtures, Mixer
 from dpcl_dprnn.speech.store import open_store
 
 RATE = 8000

@@ -12,9 +12,9 @@ from examining import command, found, run
 from shorten import write_shortened, write_sphere
 
 from dpcl_dprnn import doctor_speech, doctor_wsj0
-from dpcl_dprnn import wsj0 as wsj0_module
 from dpcl_dprnn.common import folders
 from dpcl_dprnn.doctor_report import Kind, Problem
+from dpcl_dprnn.mixtures import wsj0 as wsj0_module
 from dpcl_dprnn.speech.sphere import find_decoder
 
 # Folders of speakers

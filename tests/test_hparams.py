@@ -11,7 +11,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 import train
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.dynamic_sets import read_settings
+from dpcl_dprnn.mixtures.live_sets import read_settings
 
 RECIPE = pathlib.Path(train.__file__).parent
 ROOT = RECIPE.parents[2]

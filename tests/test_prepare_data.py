@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 import prepare_data
-from dpcl_dprnn import doctor, mixture_sets
+from dpcl_dprnn import doctor
+from dpcl_dprnn.mixtures import sets as mixture_sets
 
 SCRIPT = pathlib.Path(prepare_data.__file__)
 
@@ -215,7 +216,7 @@ def test_worker_imports_stay_light():
     """Every process at work imports these: torch would cost seconds."""
     code = (
         "import sys, prepare_data\n"
-        "import dpcl_dprnn.rendering, dpcl_dprnn.speech.store\n"
+        "import dpcl_dprnn.mixtures.rendering, dpcl_dprnn.speech.store\n"
         "import dpcl_dprnn.doctor\n"
         "print(sorted({'torch', 'speechbrain', 'scipy'} & set(sys.modules)))"
     )

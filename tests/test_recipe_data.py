@@ -19,7 +19,7 @@ from shorten import write_shortened, write_sphere
 
 import prepare_data
 import train
-from dpcl_dprnn.mixture_sets import mix_corpus
+from dpcl_dprnn.mixtures.sets import mix_corpus
 
 RECIPE = pathlib.Path(train.__file__).parent
 RATE = 8000

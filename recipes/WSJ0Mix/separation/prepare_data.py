@@ -102,7 +102,7 @@ def add_mix(subparsers):
 
 def run_mix(args):
     """Write the mixtures."""
-    from dpcl_dprnn.mixture_sets import mix_corpus
+    from dpcl_dprnn.mixtures.sets import mix_corpus
 
     folder, made = mix_corpus(
         args.speech,
@@ -181,7 +181,7 @@ def add_wsj0(subparsers):
 
 def run_wsj0(args):
     """Write the mixtures."""
-    from dpcl_dprnn.mixture_sets import mix_wsj0
+    from dpcl_dprnn.mixtures.sets import mix_wsj0
 
     folder, made = mix_wsj0(
         args.wsj0,

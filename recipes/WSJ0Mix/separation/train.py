@@ -41,11 +41,11 @@ from dpcl_dprnn.configuration import (
     settle_run_options,
 )
 from dpcl_dprnn.data import mixture_datasets, training_lengths
-from dpcl_dprnn.dynamic_sets import make_dynamic_sets
 from dpcl_dprnn.engine import Engine
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.examples import write_examples
 from dpcl_dprnn.losses import silence_loss
+from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model_folder import export_model
 from dpcl_dprnn.report import write_report
 from dpcl_dprnn.separation import load_pretrained, stack

@@ -9,7 +9,7 @@ from .common.audio import SOUND_SUFFIXES
 from .common.errors import UserError, few
 from .doctor_report import Kind, Problem
 from .layouts import SPLITS
-from .places import unfinished
+from .mixtures.places import unfinished
 
 # What is the speaker in the name of an utterance.
 WSJ0_UTTERANCE = re.compile(r"(\d[0-9a-z]{2})[a-z][0-9a-z]{4}")

@@ -9,10 +9,10 @@ import soundfile
 import wsj0_tree
 from shorten import write_shortened
 
-from dpcl_dprnn import rendering
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.decoding import decode_all
-from dpcl_dprnn.mixture_sets import mix_wsj0
+from dpcl_dprnn.mixtures import rendering
+from dpcl_dprnn.mixtures.decoding import decode_all
+from dpcl_dprnn.mixtures.sets import mix_wsj0
 from dpcl_dprnn.speech import sphere
 
 pytestmark = pytest.mark.skipif(

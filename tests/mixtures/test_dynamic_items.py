@@ -6,7 +6,7 @@ from speech_in_memory import GROUPS, Sounds, contents, make_speech, mixtures
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from dpcl_dprnn.dynamic import DynamicMixtures, Mixer
+from dpcl_dprnn.mixtures.live import DynamicMixtures, Mixer
 from dpcl_dprnn.training import EarlyStopping
 
 

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from .common.errors import UserError
+from ..common.errors import UserError
 
 MAX_GAIN = 2.5  # dB up for one speaker and down for another: 0 to 5 dB apart
 DRAWS = 20  # tries before a set of utterances may come a second time

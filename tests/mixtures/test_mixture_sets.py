@@ -10,7 +10,7 @@ import wsj0_tree
 from shorten import write_shortened, write_sphere
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.mixture_sets import mix_corpus, mix_wsj0
+from dpcl_dprnn.mixtures.sets import mix_corpus, mix_wsj0
 from dpcl_dprnn.speech import sphere
 from dpcl_dprnn.speech.sphere import find_decoder
 

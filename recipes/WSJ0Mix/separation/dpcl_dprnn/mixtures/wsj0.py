@@ -8,8 +8,8 @@ two have in common is the key, `si_tr_s/01t/01to030v`.
 import os
 import pathlib
 
-from .common.errors import UserError, few
-from .common.folders import pass_over, walk
+from ..common.errors import UserError, few
+from ..common.folders import pass_over, walk
 from .wsj0_tables import look_up
 
 # Best first: a converted file may come from the wrong microphone.

@@ -6,15 +6,15 @@ import pathlib
 
 import numpy as np
 
-from .common.errors import UserError, few
-from .dynamic import DynamicMixtures, Mixer
-from .speech.speakers import (
+from ..common.errors import UserError, few
+from ..speech.speakers import (
     find_speakers,
     find_training_speakers,
     sound_files,
     split_folders,
 )
-from .speech.store import JoinedStores, open_store
+from ..speech.store import JoinedStores, open_store
+from .live import DynamicMixtures, Mixer
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import math
 import pathlib
 import typing
 
-from .common.errors import UserError, few
-from .mixture_lists import mixture_name, read_list
+from ..common.errors import UserError, few
+from .lists import mixture_name, read_list
 
 SPLITS = ("tr", "cv", "tt")
 LEVELS = tuple(

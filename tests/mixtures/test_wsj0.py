@@ -8,10 +8,14 @@ import soundfile
 from shorten import write_sphere
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.mixture_lists import mixture_name, read_list
+from dpcl_dprnn.mixtures.lists import mixture_name, read_list
+from dpcl_dprnn.mixtures.wsj0 import find_utterances, locate, utterance_key
+from dpcl_dprnn.mixtures.wsj0_tables import (
+    look_up_levels,
+    read_levels,
+    read_lists,
+)
 from dpcl_dprnn.speech.sphere import read_speech
-from dpcl_dprnn.wsj0 import find_utterances, locate, utterance_key
-from dpcl_dprnn.wsj0_tables import look_up_levels, read_levels, read_lists
 
 # Real names and gains, as on lines of the official lists.
 LINES = {

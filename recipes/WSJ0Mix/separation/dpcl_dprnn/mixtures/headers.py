@@ -7,9 +7,9 @@ import typing
 
 import tqdm
 
-from .common.audio import AudioInfo, check_format
-from .common.errors import UserError
-from .speech.sphere import speech_info
+from ..common.audio import AudioInfo, check_format
+from ..common.errors import UserError
+from ..speech.sphere import speech_info
 
 PIECE = 4096  # bytes of a file that stand for all of it
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.mixture_lists import (
+from dpcl_dprnn.mixtures.lists import (
     draw_mixtures,
     format_mixture,
     mixture_name,

@@ -15,9 +15,9 @@ import soundfile
 import wsj0_tree
 
 import prepare_data
-from dpcl_dprnn import rendering
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.mixture_sets import mix_wsj0
+from dpcl_dprnn.mixtures import rendering
+from dpcl_dprnn.mixtures.sets import mix_wsj0
 
 SCRIPT = pathlib.Path(prepare_data.__file__)
 STEMS = tuple(wsj0_tree.utterances())[3:9]  # none is compressed

@@ -3,9 +3,9 @@
 import hashlib
 import os
 
-from .common.audio import write_wav
-from .common.parallel import parallel_map
-from .speech.speakers import read_utterance
+from ..common.audio import write_wav
+from ..common.parallel import parallel_map
+from ..speech.speakers import read_utterance
 
 
 def decode_all(files, folder, jobs=None, progress=True):

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import torch
 
-from .common.audio import resample
+from ..common.audio import resample
 
 MAX_PEAK = 0.9  # of mixtures and sources, as in wsj0-mix
 PAUSE = 0.01  # of the active level: a piece with less has no speech in it

@@ -4,12 +4,12 @@ import pathlib
 
 import numpy as np
 
-from .common.audio import write_text
-from .common.errors import UserError
-from .mixture_lists import draw_mixtures, format_mixture, mixture_name
+from ..common.audio import write_text
+from ..common.errors import UserError
+from ..speech.speakers import SPLITS, find_speakers
+from .lists import draw_mixtures, format_mixture, mixture_name
 from .places import already_there
 from .rendering import Source, render
-from .speech.speakers import SPLITS, find_speakers
 from .wsj0 import find_utterances, locate
 from .wsj0_tables import look_up_levels, read_levels, read_lists
 

@@ -10,16 +10,16 @@ import typing
 
 import numpy as np
 
-from .common.audio import read_audio, resample, write_wav
-from .common.errors import UserError, writing_error
-from .common.parallel import parallel_map
+from ..common.audio import read_audio, resample, write_wav
+from ..common.errors import UserError, writing_error
+from ..common.parallel import parallel_map
+from ..speech.levels import LEVEL_RATE, active_level
+from ..speech.speakers import read_utterance
+from ..speech.sphere import require_decoder
 from .decoding import decode_all
 from .headers import read_headers
 from .mixing import mix_sources
 from .places import kinds_of, list_places
-from .speech.levels import LEVEL_RATE, active_level
-from .speech.speakers import read_utterance
-from .speech.sphere import require_decoder
 
 PEAK = round(0.9 * 32768)  # of what mixing.mix_sources makes
 BLOCK = 4096  # bytes; what files take on disk is a multiple of it

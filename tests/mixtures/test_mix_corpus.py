@@ -9,10 +9,10 @@ import scipy.signal
 import soundfile
 from test_mixing import burst, check_within_half_a_step, rule
 
-from dpcl_dprnn import rendering
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.mixture_lists import format_mixture, mixture_name, read_list
-from dpcl_dprnn.mixture_sets import mix_corpus
+from dpcl_dprnn.mixtures import rendering
+from dpcl_dprnn.mixtures.lists import format_mixture, mixture_name, read_list
+from dpcl_dprnn.mixtures.sets import mix_corpus
 from dpcl_dprnn.speech.levels import active_level
 
 COUNTS = {"tr": 6, "cv": 3, "tt": 3}

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from dpcl_dprnn import dynamic_sets
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.dynamic_sets import make_dynamic_sets, read_settings
+from dpcl_dprnn.mixtures import live_sets as dynamic_sets
+from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets, read_settings
 
 RATE = 8000
 SETTINGS = {
