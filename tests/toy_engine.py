@@ -2,9 +2,9 @@
 
 import torch
 
-from dpcl_dprnn.batches import make_loader, make_training_loader
 from dpcl_dprnn.checkpoints import AtomicCheckpointer
 from dpcl_dprnn.common.distributed import Shard
+from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
 from dpcl_dprnn.engine import Engine
 from dpcl_dprnn.training import EarlyStopping
 

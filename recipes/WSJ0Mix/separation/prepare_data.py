@@ -26,7 +26,7 @@ import signal
 import sys
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.manifests import prepare_manifests
+from dpcl_dprnn.datasets.manifests import prepare_manifests
 
 __all__ = ["main", "prepare_manifests"]
 

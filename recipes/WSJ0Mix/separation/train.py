@@ -22,7 +22,6 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 
-from dpcl_dprnn.batches import make_loader, make_training_loader
 from dpcl_dprnn.calibration import calibrated
 from dpcl_dprnn.common.distributed import Shard, leave_group, on_main, place
 from dpcl_dprnn.common.errors import (
@@ -40,7 +39,8 @@ from dpcl_dprnn.configuration import (
     parse_command_line,
     settle_run_options,
 )
-from dpcl_dprnn.data import mixture_datasets, training_lengths
+from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
+from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
 from dpcl_dprnn.engine import Engine
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.examples import write_examples

@@ -10,11 +10,11 @@ import sys
 
 from .common.audio import write_text
 from .common.errors import UserError
+from .datasets.layouts import find_data_sets
 from .doctor_mixtures import examine_mixtures
 from .doctor_report import printable
 from .doctor_speech import examine_speech
 from .doctor_wsj0 import examine_wsj0
-from .layouts import find_data_sets
 
 
 def examine(data, levels=None, quick=False, jobs=None, progress=True):

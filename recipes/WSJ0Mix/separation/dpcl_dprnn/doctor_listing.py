@@ -7,8 +7,8 @@ import typing
 
 from .common.audio import SOUND_SUFFIXES
 from .common.errors import UserError, few
+from .datasets.layouts import SPLITS
 from .doctor_report import Kind, Problem
-from .layouts import SPLITS
 from .mixtures.places import unfinished
 
 # What is the speaker in the name of an utterance.

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from dpcl_dprnn import batches as module
-from dpcl_dprnn.batches import (
+from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.datasets import batches as module
+from dpcl_dprnn.datasets.batches import (
     TrainingBatches,
     ignore_sigterm,
     make_loader,
     make_training_loader,
 )
-from dpcl_dprnn.common.errors import UserError
 
 
 def lengths_of(count, seed=0):

@@ -11,7 +11,11 @@ from speechbrain.dataio.batch import PaddedBatch
 
 from dpcl_dprnn.common.audio import write_wav
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.data import RandomMixing, mixture_dataset, mixture_datasets
+from dpcl_dprnn.datasets.files import (
+    RandomMixing,
+    mixture_dataset,
+    mixture_datasets,
+)
 
 RATE = 8000
 

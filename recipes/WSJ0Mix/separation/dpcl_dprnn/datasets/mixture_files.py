@@ -3,8 +3,8 @@
 import csv
 import typing
 
-from .common.audio import SOUND_SUFFIXES
-from .common.errors import UserError
+from ..common.audio import SOUND_SUFFIXES
+from ..common.errors import UserError
 
 
 def folder_rows(mixture, sources):

@@ -16,7 +16,7 @@ from trees import (
 )
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.layouts import SPLITS, choose_data_set, find_data_sets
+from dpcl_dprnn.datasets.layouts import SPLITS, choose_data_set, find_data_sets
 
 
 def choose(folder, rate=8000, mode="min", kind="clean", num_spks=2, train=""):

@@ -3,8 +3,8 @@
 import pathlib
 import typing
 
-from .common.audio import SOUND_SUFFIXES
-from .common.errors import UserError
+from ..common.audio import SOUND_SUFFIXES
+from ..common.errors import UserError
 
 
 class Entry(typing.NamedTuple):

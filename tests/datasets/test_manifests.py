@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from trees import make_librimix, make_mini_librimix, make_scp, make_wham
 
-from dpcl_dprnn import manifests
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.manifests import prepare_manifests
+from dpcl_dprnn.datasets import manifests
+from dpcl_dprnn.datasets.manifests import prepare_manifests
 
 WSJ0 = ("wav8k/min", ("tr", "cv", "tt"), "mix", "s{}")
 CUSTOM = ("", ("train", "valid", "test"), "mixture", "source{}")

@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 
-from .common.errors import UserError
+from ..common.errors import UserError
 from .data_sets import DataSet, join_and
 from .layout_table import LAYOUTS, SPLITS
 

@@ -10,9 +10,9 @@ from speechbrain.augment.time_domain import SpeedPerturb
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.data_pipeline import provides, takes
 
-from .common.audio import read_audio
-from .common.distributed import place
-from .common.errors import UserError
+from ..common.audio import read_audio
+from ..common.distributed import place
+from ..common.errors import UserError
 
 
 def mixture_dataset(

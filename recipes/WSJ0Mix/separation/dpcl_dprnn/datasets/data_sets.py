@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import pathlib
 
-from .common.errors import UserError
+from ..common.errors import UserError
 from .layout_table import Layout
 from .mixture_files import read_metadata
 

@@ -7,8 +7,8 @@ import numpy as np
 from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import DataLoader, Sampler
 
-from .common.distributed import place
-from .common.errors import UserError, first_line
+from ..common.distributed import place
+from ..common.errors import UserError, first_line
 
 WIDTH = 1.1  # lengths within this ratio count as alike
 

@@ -1,0 +1,5 @@
+"""Mixtures to batches: layouts of folders, manifests, data sets,
+augmentation, batches.
+
+May import `common` and `mixtures`.
+"""
