@@ -3,7 +3,7 @@
 import os
 
 import prepare_data
-from dpcl_dprnn.doctor import examine
+from dpcl_dprnn.doctor.check import examine
 
 
 def run(data, *options, **more):

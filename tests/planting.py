@@ -10,7 +10,7 @@ import trees
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.datasets.layouts import find_data_sets
-from dpcl_dprnn.doctor_report import Kind
+from dpcl_dprnn.doctor.report import Kind
 
 ROOT = "wav8k/min"
 NAMES = {  # as in wsj0-mix: tr and cv share speakers, tt has others

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import prepare_data
-from dpcl_dprnn import doctor
+from dpcl_dprnn.doctor import check as doctor
 from dpcl_dprnn.mixtures import sets as mixture_sets
 
 SCRIPT = pathlib.Path(prepare_data.__file__)
@@ -217,7 +217,7 @@ def test_worker_imports_stay_light():
     code = (
         "import sys, prepare_data\n"
         "import dpcl_dprnn.mixtures.rendering, dpcl_dprnn.speech.store\n"
-        "import dpcl_dprnn.doctor\n"
+        "import dpcl_dprnn.doctor.check\n"
         "print(sorted({'torch', 'speechbrain', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run(

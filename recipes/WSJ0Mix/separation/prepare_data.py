@@ -226,7 +226,7 @@ def add_check(subparsers):
 
 def run_check(args):
     """Print what was found; the exit status is 1 if there are problems."""
-    from dpcl_dprnn.doctor import check
+    from dpcl_dprnn.doctor.check import check
 
     options = {"levels": args.levels, "problems": args.problems}
     return 0 if check(args.data, quick=args.quick, **options) else 1

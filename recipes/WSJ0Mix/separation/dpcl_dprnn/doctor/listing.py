@@ -5,11 +5,11 @@ import os
 import re
 import typing
 
-from .common.audio import SOUND_SUFFIXES
-from .common.errors import UserError, few
-from .datasets.layouts import SPLITS
-from .doctor_report import Kind, Problem
-from .mixtures.places import unfinished
+from ..common.audio import SOUND_SUFFIXES
+from ..common.errors import UserError, few
+from ..datasets.layouts import SPLITS
+from ..mixtures.places import unfinished
+from .report import Kind, Problem
 
 # What is the speaker in the name of an utterance.
 WSJ0_UTTERANCE = re.compile(r"(\d[0-9a-z]{2})[a-z][0-9a-z]{4}")

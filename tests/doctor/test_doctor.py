@@ -31,11 +31,11 @@ from planting import (
 )
 
 import prepare_data
-from dpcl_dprnn import doctor_mixtures
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.doctor_files import MixtureTask, check_mixture, is_clipped
-from dpcl_dprnn.doctor_listing import name_parts
-from dpcl_dprnn.doctor_report import PAGE, Kind
+from dpcl_dprnn.doctor import mixtures as doctor_mixtures
+from dpcl_dprnn.doctor.files import MixtureTask, check_mixture, is_clipped
+from dpcl_dprnn.doctor.listing import name_parts
+from dpcl_dprnn.doctor.report import PAGE, Kind
 
 
 @pytest.fixture
@@ -395,7 +395,7 @@ def test_nothing_known(tmp_path, capsys):
 def test_worker_imports_stay_light():
     """Every process that checks imports these: torch would cost seconds."""
     code = (
-        "import sys, dpcl_dprnn.doctor\n"
+        "import sys, dpcl_dprnn.doctor.check\n"
         "print(sorted({'torch', 'speechbrain', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run(

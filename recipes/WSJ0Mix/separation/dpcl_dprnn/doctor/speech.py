@@ -3,12 +3,12 @@
 import os
 import pathlib
 
-from .common.errors import few
-from .common.parallel import parallel_map
-from .doctor_facts import hours_of, lengths_of, sample
-from .doctor_files import check_speech
-from .doctor_report import Kind, Problem, Report, folder_problem
-from .speech.speakers import SHORTEST, SPLITS, sound_files, split_folders
+from ..common.errors import few
+from ..common.parallel import parallel_map
+from ..speech.speakers import SHORTEST, SPLITS, sound_files, split_folders
+from .facts import hours_of, lengths_of, sample
+from .files import check_speech
+from .report import Kind, Problem, Report, folder_problem
 
 SAMPLE = 200  # utterances of each split that a quick check reads
 FEW = 1000  # read before another process has even started

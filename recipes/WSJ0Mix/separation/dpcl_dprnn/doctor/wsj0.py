@@ -6,16 +6,16 @@ import typing
 
 import numpy as np
 
-from .common.audio import resample
-from .common.errors import UserError
-from .common.parallel import parallel_map
-from .doctor_facts import hours_of, sample
-from .doctor_files import reading_problem
-from .doctor_report import Kind, Problem, Report, folder_problem
-from .mixtures.wsj0 import KINDS, find_files
-from .mixtures.wsj0_tables import read_levels
-from .speech.levels import LEVEL_RATE, active_level
-from .speech.sphere import find_decoder, read_speech, speech_info
+from ..common.audio import resample
+from ..common.errors import UserError
+from ..common.parallel import parallel_map
+from ..mixtures.wsj0 import KINDS, find_files
+from ..mixtures.wsj0_tables import read_levels
+from ..speech.levels import LEVEL_RATE, active_level
+from ..speech.sphere import find_decoder, read_speech, speech_info
+from .facts import hours_of, sample
+from .files import reading_problem
+from .report import Kind, Problem, Report, folder_problem
 
 OFFICIAL = {"si_tr_s": 12776, "si_dt_05": 1206, "si_et_05": 651}
 SAMPLE = 100  # utterances of each folder that a quick check reads

@@ -1,6 +1,6 @@
 """The page of the data doctor is one page."""
 
-from dpcl_dprnn.doctor_report import PAGE, Kind, Problem, Report
+from dpcl_dprnn.doctor.report import PAGE, Kind, Problem, Report
 
 
 def test_page_shows_few_names_of_each_kind():

@@ -11,9 +11,10 @@ import soundfile
 from examining import command, found, run
 from shorten import write_shortened, write_sphere
 
-from dpcl_dprnn import doctor_speech, doctor_wsj0
 from dpcl_dprnn.common import folders
-from dpcl_dprnn.doctor_report import Kind, Problem
+from dpcl_dprnn.doctor import speech as doctor_speech
+from dpcl_dprnn.doctor import wsj0 as doctor_wsj0
+from dpcl_dprnn.doctor.report import Kind, Problem
 from dpcl_dprnn.mixtures import wsj0 as wsj0_module
 from dpcl_dprnn.speech.sphere import find_decoder
 

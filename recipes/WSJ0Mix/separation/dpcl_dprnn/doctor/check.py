@@ -8,13 +8,13 @@ import os
 import pathlib
 import sys
 
-from .common.audio import write_text
-from .common.errors import UserError
-from .datasets.layouts import find_data_sets
-from .doctor_mixtures import examine_mixtures
-from .doctor_report import printable
-from .doctor_speech import examine_speech
-from .doctor_wsj0 import examine_wsj0
+from ..common.audio import write_text
+from ..common.errors import UserError
+from ..datasets.layouts import find_data_sets
+from .mixtures import examine_mixtures
+from .report import printable
+from .speech import examine_speech
+from .wsj0 import examine_wsj0
 
 
 def examine(data, levels=None, quick=False, jobs=None, progress=True):

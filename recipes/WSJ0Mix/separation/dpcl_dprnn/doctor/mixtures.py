@@ -5,12 +5,12 @@ import os
 
 import numpy as np
 
-from .common.parallel import parallel_map
-from .datasets.layouts import SPLITS
-from .doctor_facts import hours_of, lengths_of, sample
-from .doctor_files import MixtureTask, check_mixture
-from .doctor_listing import junk_notes, list_mixtures, name_parts
-from .doctor_report import Kind, Problem, Report, span
+from ..common.parallel import parallel_map
+from ..datasets.layouts import SPLITS
+from .facts import hours_of, lengths_of, sample
+from .files import MixtureTask, check_mixture
+from .listing import junk_notes, list_mixtures, name_parts
+from .report import Kind, Problem, Report, span
 
 SAMPLE = 200  # mixtures of each split that a quick check reads
 FEW = 1000  # read before another process has even started

@@ -10,10 +10,10 @@ import typing
 
 import numpy as np
 
-from .common.audio import opened
-from .common.errors import UserError
-from .doctor_report import Kind, Problem
-from .speech.sphere import is_sphere, read_speech, speech_info
+from ..common.audio import opened
+from ..common.errors import UserError
+from ..speech.sphere import is_sphere, read_speech, speech_info
+from .report import Kind, Problem
 
 FULL_SCALE = 32767  # in steps; -32768 is beyond it, too
 CLIPPED = 3  # equal samples at full scale in a row
