@@ -2,7 +2,7 @@
 
 Each function makes, from the name of an hparams file, what
 `teams.Contender.make` describes. Shapes are in the letters of
-dpcl_dprnn/model.py.
+dpcl_dprnn/model/networks.py.
 """
 
 import functools

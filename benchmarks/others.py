@@ -2,7 +2,7 @@
 of the installed library, and Asteroid.
 
 Each function makes what `teams.Contender.make` describes; shapes are in the
-letters of dpcl_dprnn/model.py.
+letters of dpcl_dprnn/model/networks.py.
 """
 
 import functools

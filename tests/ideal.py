@@ -2,9 +2,9 @@
 
 import torch
 
-from dpcl_dprnn.encoders import STFTDecoder, STFTEncoder
-from dpcl_dprnn.separation import Separator
-from dpcl_dprnn.targets import dominant_source
+from dpcl_dprnn.model.encoders import STFTDecoder, STFTEncoder
+from dpcl_dprnn.model.separator import Separator
+from dpcl_dprnn.model.targets import dominant_source
 from dpcl_dprnn.unmixing import Unmixer
 
 N_FFT, HOP = 64, 16

@@ -8,7 +8,7 @@ from ideal import ideal_unmixer, tones
 from model_folder import make_separator
 
 from dpcl_dprnn.calibration import calibrated
-from dpcl_dprnn.separation import Separated
+from dpcl_dprnn.model.separator import Separated
 from dpcl_dprnn.unmixing import Unmixer
 
 

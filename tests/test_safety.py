@@ -38,14 +38,14 @@ ATTACKS = {
     "a tag by a short form": ("%TAG !x! !apply:\n---\na: !x!os.mkdir ['{}']"),
     "an anchor": "a: &x !apply:os.mkdir ['{}']\nb: *x",
     "an argument of a known class": (
-        "a: !new:dpcl_dprnn.encoders.STFTEncoder\n"
+        "a: !new:dpcl_dprnn.model.encoders.STFTEncoder\n"
         "  n_fft: !apply:os.mkdir ['{}']"
     ),
     "a class that is almost known": (
-        "a: !new:dpcl_dprnn.separation.pathlib.Path ['{}']"
+        "a: !new:dpcl_dprnn.model.separator.pathlib.Path ['{}']"
     ),
     "a method of a known class": (
-        "a: !name:dpcl_dprnn.separation.Separator.load_state_dict"
+        "a: !name:dpcl_dprnn.model.separator.Separator.load_state_dict"
     ),
     "files that are fetched": (
         "a: !new:speechbrain.utils.parameter_transfer.Pretrainer\n"

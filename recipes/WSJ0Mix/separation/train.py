@@ -44,11 +44,11 @@ from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
 from dpcl_dprnn.engine import Engine
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.examples import write_examples
-from dpcl_dprnn.losses import silence_loss
 from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
+from dpcl_dprnn.model.losses import silence_loss
+from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.model_folder import export_model
 from dpcl_dprnn.report import write_report
-from dpcl_dprnn.separation import load_pretrained, stack
 from dpcl_dprnn.settings import Settings
 from dpcl_dprnn.speaker_groups import speaker_groups
 from dpcl_dprnn.training import exit_on_sigterm, reuse_memory
@@ -57,7 +57,7 @@ from prepare_data import prepare_manifests
 
 
 class Separation(Engine):
-    """Trains a `dpcl_dprnn.separation.Separator` on the mixed loss."""
+    """Trains a `dpcl_dprnn.model.separator.Separator` on the mixed loss."""
 
     @property
     def separator(self):

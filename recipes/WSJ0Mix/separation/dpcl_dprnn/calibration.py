@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .counting import calibrate
-from .losses import audible_sources
+from .model.losses import audible_sources
 from .scaling import TINY, fit_gains
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from .common.audio import atomic_path
+from .model.targets import bin_weights, dominant_source
 from .references import audible
-from .targets import bin_weights, dominant_source
 
 EXAMPLES = "examples"  # the folder
 POINTS = 1500  # embeddings to keep of each

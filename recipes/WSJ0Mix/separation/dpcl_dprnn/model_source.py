@@ -11,8 +11,8 @@ from speechbrain.utils.fetching import fetch
 from yaml import YAMLError as PyYAMLError
 
 from .common.errors import UserError, first_line
+from .model.separator import Separator
 from .safety import load_known
-from .separation import Separator
 
 REQUIRED = ("modules", "num_spks", "sample_rate")
 OPTIONAL = (

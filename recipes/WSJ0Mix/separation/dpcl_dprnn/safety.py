@@ -12,14 +12,14 @@ from .common.errors import UserError
 
 KNOWN_CLASSES = frozenset(
     [
-        "dpcl_dprnn.encoders.LearnedDecoder",
-        "dpcl_dprnn.encoders.LearnedEncoder",
-        "dpcl_dprnn.encoders.STFTDecoder",
-        "dpcl_dprnn.encoders.STFTEncoder",
-        "dpcl_dprnn.model.BLSTMSeparator",
-        "dpcl_dprnn.model.DualPathSeparator",
-        "dpcl_dprnn.model.EmbeddingHead",
-        "dpcl_dprnn.separation.Separator",
+        "dpcl_dprnn.model.encoders.LearnedDecoder",
+        "dpcl_dprnn.model.encoders.LearnedEncoder",
+        "dpcl_dprnn.model.encoders.STFTDecoder",
+        "dpcl_dprnn.model.encoders.STFTEncoder",
+        "dpcl_dprnn.model.networks.BLSTMSeparator",
+        "dpcl_dprnn.model.networks.DualPathSeparator",
+        "dpcl_dprnn.model.networks.EmbeddingHead",
+        "dpcl_dprnn.model.separator.Separator",
         "speechbrain.lobes.models.dual_path.DPTNetBlock",
         "speechbrain.lobes.models.dual_path.Decoder",
         "speechbrain.lobes.models.dual_path.Dual_Path_Model",

@@ -11,6 +11,7 @@ import torch
 
 from .common.errors import UserError
 from .counting import count_speakers, effective_speakers
+from .model.targets import bin_weights
 from .scaling import (
     add_up,
     group_alike,
@@ -19,7 +20,6 @@ from .scaling import (
     to_scale,
     voice_embeddings,
 )
-from .targets import bin_weights
 
 
 class Unmixed(typing.NamedTuple):

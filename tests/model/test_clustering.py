@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dpcl_dprnn.clustering import kmeans_masks
+from dpcl_dprnn.model.clustering import kmeans_masks
 
 
 def planted(num_spks, noise=0.05, frames=20, bins=9, size=6, seed=0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpcl_dprnn.losses import (
+from dpcl_dprnn.model.losses import (
     best_permutation,
     dpcl_loss,
     pairwise_si_snr,

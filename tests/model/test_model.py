@@ -10,7 +10,7 @@ from speechbrain.lobes.models.dual_path import (
     SBTransformerBlock,
 )
 
-from dpcl_dprnn.model import (
+from dpcl_dprnn.model.networks import (
     BLSTMSeparator,
     DualPathSeparator,
     EmbeddingHead,

@@ -12,7 +12,7 @@ from speechbrain.lobes.models.dual_path import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dpcl_dprnn.dual_path import (
+from dpcl_dprnn.model.dual_path import (
     add_chunks,
     along_first,
     block,

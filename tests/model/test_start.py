@@ -6,16 +6,16 @@ import torch
 from speechbrain.lobes.models.dual_path import SBRNNBlock, SBTransformerBlock
 from speechbrain.nnet.losses import get_si_snr_with_pitwrapper
 
-from dpcl_dprnn.encoders import (
+from dpcl_dprnn.model.encoders import (
     LearnedDecoder,
     LearnedEncoder,
     STFTDecoder,
     STFTEncoder,
 )
-from dpcl_dprnn.losses import pit_si_snr_loss
-from dpcl_dprnn.model import DualPathSeparator
-from dpcl_dprnn.separation import Separator
-from dpcl_dprnn.start import fourier_filters, remember
+from dpcl_dprnn.model.losses import pit_si_snr_loss
+from dpcl_dprnn.model.networks import DualPathSeparator
+from dpcl_dprnn.model.separator import Separator
+from dpcl_dprnn.model.start import fourier_filters, remember
 
 
 def rnn(size=8, kind="LSTM"):

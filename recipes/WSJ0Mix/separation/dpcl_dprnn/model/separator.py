@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from speechbrain.utils.checkpoints import Checkpointer
 
+from ..common.errors import UserError
+from ..model_folder import load_weights
 from .clustering import kmeans_masks
-from .common.errors import UserError
-from .model_folder import load_weights
 from .start import start_from_mixture
 from .targets import bin_weights, dominant_source
 
@@ -49,8 +49,8 @@ class Separator(torch.nn.Module):
 
     Example
     -------
-    >>> from dpcl_dprnn.encoders import STFTDecoder, STFTEncoder
-    >>> from dpcl_dprnn.model import BLSTMSeparator, EmbeddingHead
+    >>> from dpcl_dprnn.model.encoders import STFTDecoder, STFTEncoder
+    >>> from dpcl_dprnn.model.networks import BLSTMSeparator, EmbeddingHead
     >>> head = EmbeddingHead(32, bins=129, size=20)
     >>> model = BLSTMSeparator(129, head, hidden_size=16, num_layers=1)
     >>> separator = Separator(STFTEncoder(), model, STFTDecoder()).eval()

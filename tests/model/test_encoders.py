@@ -4,7 +4,7 @@ import pytest
 import torch
 from speechbrain.lobes.models.dual_path import Encoder as StockEncoder
 
-from dpcl_dprnn.encoders import (
+from dpcl_dprnn.model.encoders import (
     LearnedDecoder,
     LearnedEncoder,
     STFTDecoder,

@@ -8,15 +8,19 @@ from speechbrain.lobes.models.dual_path import SBRNNBlock
 from speechbrain.utils.checkpoints import Checkpointer
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.encoders import (
+from dpcl_dprnn.model.encoders import (
     LearnedDecoder,
     LearnedEncoder,
     STFTDecoder,
     STFTEncoder,
 )
-from dpcl_dprnn.model import BLSTMSeparator, DualPathSeparator, EmbeddingHead
-from dpcl_dprnn.separation import Separator, load_pretrained, stack
-from dpcl_dprnn.targets import bin_weights, dominant_source
+from dpcl_dprnn.model.networks import (
+    BLSTMSeparator,
+    DualPathSeparator,
+    EmbeddingHead,
+)
+from dpcl_dprnn.model.separator import Separator, load_pretrained, stack
+from dpcl_dprnn.model.targets import bin_weights, dominant_source
 
 N_FFT, HOP, BINS = 64, 16, 33
 

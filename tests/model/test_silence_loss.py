@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dpcl_dprnn.losses import (
+from dpcl_dprnn.model.losses import (
     audible_sources,
     pairwise_si_snr,
     pit_si_snr_loss,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dpcl_dprnn.targets import bin_weights, dominant_source
+from dpcl_dprnn.model.targets import bin_weights, dominant_source
 
 
 @pytest.mark.parametrize("num_spks", [2, 3])
