@@ -37,8 +37,8 @@ import speechbrain as sb
 import torch
 
 import dpcl_dprnn
-from dpcl_dprnn.checkpoints import damage
 from dpcl_dprnn.common.audio import write_wav
+from dpcl_dprnn.training.checkpoints import damage
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "WSJ0Mix" / "separation"

@@ -18,8 +18,8 @@ import yaml
 from in_process import in_process
 
 import train
-from dpcl_dprnn.checkpoints import write_sums
 from dpcl_dprnn.speech import store as speech_store
+from dpcl_dprnn.training.checkpoints import write_sums
 
 RECIPE = pathlib.Path(train.__file__).parent
 MINI = str(RECIPE / "hparams" / "mini.yaml")

@@ -15,7 +15,7 @@ from outcomes import checkpoints, read
 from tiny_run import make_mixtures, make_speech, train_tiny
 
 import train
-from dpcl_dprnn.checkpoints import SUMS, damage
+from dpcl_dprnn.training.checkpoints import SUMS, damage
 
 KILLS = pathlib.Path(__file__).parents[1] / "benchmarks" / "kills.py"
 # Seven batches, so that the last of four steps of an epoch has one alone.

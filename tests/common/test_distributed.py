@@ -16,11 +16,11 @@ from ranks import endings, on_ranks
 from tiny_run import MINI, TINY, make_mixtures, make_speech, train_tiny
 
 import train
-from dpcl_dprnn.checkpoints import damage
 from dpcl_dprnn.common import distributed
 from dpcl_dprnn.common.distributed import Shard, gather, highest, on_main, place
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.engine import everywhere
+from dpcl_dprnn.training.checkpoints import damage
+from dpcl_dprnn.training.engine import everywhere
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])

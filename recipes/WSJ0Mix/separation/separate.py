@@ -327,7 +327,7 @@ def run(args):
     """Load the model, then separate; return the exit status."""
     # Not before the options are read: these imports take seconds.
     from dpcl_dprnn.inference import SpeechSeparator
-    from dpcl_dprnn.training import exit_on_sigterm, reuse_memory
+    from dpcl_dprnn.training.stopping import exit_on_sigterm, reuse_memory
 
     check_numbers(args)
     options = {"precision": args.precision}

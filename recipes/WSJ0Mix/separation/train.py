@@ -32,16 +32,8 @@ from dpcl_dprnn.common.errors import (
     told_once,
     writing_error,
 )
-from dpcl_dprnn.configuration import (
-    check_evaluation,
-    check_run_options,
-    load_hparams,
-    parse_command_line,
-    settle_run_options,
-)
 from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
 from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
-from dpcl_dprnn.engine import Engine
 from dpcl_dprnn.evaluation import Evaluation, describe
 from dpcl_dprnn.examples import write_examples
 from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
@@ -49,9 +41,17 @@ from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.model_folder import export_model
 from dpcl_dprnn.report import write_report
-from dpcl_dprnn.settings import Settings
 from dpcl_dprnn.speaker_groups import speaker_groups
-from dpcl_dprnn.training import exit_on_sigterm, reuse_memory
+from dpcl_dprnn.training.engine import Engine
+from dpcl_dprnn.training.options import (
+    check_evaluation,
+    check_run_options,
+    load_hparams,
+    parse_command_line,
+    settle_run_options,
+)
+from dpcl_dprnn.training.resuming import Settings
+from dpcl_dprnn.training.stopping import exit_on_sigterm, reuse_memory
 from dpcl_dprnn.unmixing import Unmixer
 from prepare_data import prepare_manifests
 

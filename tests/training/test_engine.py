@@ -30,11 +30,11 @@ from toy_engine import (
 )
 
 import train
-from dpcl_dprnn.checkpoints import write_sums
 from dpcl_dprnn.common.distributed import place
 from dpcl_dprnn.common.errors import Stopped, UserError
-from dpcl_dprnn.engine import CLIP_FEWEST
-from dpcl_dprnn.schedule import TrapezoidSchedule
+from dpcl_dprnn.training.checkpoints import write_sums
+from dpcl_dprnn.training.engine import CLIP_FEWEST
+from dpcl_dprnn.training.schedule import TrapezoidSchedule
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
 ADAMW = {"optimizer": torch.optim.AdamW}
@@ -794,7 +794,7 @@ def test_killed_run_goes_on_from_within_the_epoch(steps, tmp_path):
 def test_time_for_a_checkpoint(tmp_path, monkeypatch):
     """Minutes are counted from the last one."""
     now = [0.0]
-    monkeypatch.setattr("dpcl_dprnn.engine.time.time", lambda: now[0])
+    monkeypatch.setattr("dpcl_dprnn.training.engine.time.time", lambda: now[0])
     toy = make_toy(tmp_path, 12, ckpt_interval_minutes=2)
     saved = []
 

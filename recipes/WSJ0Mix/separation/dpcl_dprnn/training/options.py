@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import RunOptions
 
-from .common.errors import UserError, first_line
+from ..common.errors import UserError, first_line
 
 WHOLE = ("num_spks", "sample_rate", "batch_size")
 POSITIVE = (*WHOLE, "training_crop")

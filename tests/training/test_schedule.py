@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpcl_dprnn.schedule import TrapezoidSchedule
+from dpcl_dprnn.training.schedule import TrapezoidSchedule
 
 
 def rates(schedule, steps):

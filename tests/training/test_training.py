@@ -7,8 +7,8 @@ import types
 import pytest
 import torch
 
-from dpcl_dprnn import training
-from dpcl_dprnn.training import (
+from dpcl_dprnn.training import stopping as training
+from dpcl_dprnn.training.stopping import (
     AveragedWeights,
     EarlyStopping,
     fastest_precision,

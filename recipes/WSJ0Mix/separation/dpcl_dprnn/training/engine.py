@@ -27,8 +27,8 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.logger import get_logger
 
-from .common.distributed import gather, highest, place
-from .common.errors import Stopped, UserError, few, lost_process
+from ..common.distributed import gather, highest, place
+from ..common.errors import Stopped, UserError, few, lost_process
 from .gradients import gradient_shares
 
 logger = get_logger(__name__)

@@ -8,14 +8,14 @@ import torch
 from tiny_run import MINI, make_mixtures, train_tiny
 
 import train
-from dpcl_dprnn import settings
-from dpcl_dprnn.checkpoints import (
+from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.training import resuming as settings
+from dpcl_dprnn.training.checkpoints import (
     AtomicCheckpointer,
     damage,
     write_sums,
 )
-from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.settings import Settings
+from dpcl_dprnn.training.resuming import Settings
 
 HPARAMS = """
 seed: 1
@@ -27,7 +27,7 @@ model: !new:torch.nn.Linear
     in_features: 2
     out_features: !ref <seed>
 speeds: [90, 100]
-precision: !apply:dpcl_dprnn.training.fastest_precision
+precision: !apply:dpcl_dprnn.training.stopping.fastest_precision
 """
 
 

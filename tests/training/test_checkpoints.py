@@ -10,12 +10,12 @@ import pytest
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
 
-from dpcl_dprnn import checkpoints
-from dpcl_dprnn.checkpoints import (
+from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.training import checkpoints
+from dpcl_dprnn.training.checkpoints import (
     AtomicCheckpointer,
     damage,
 )
-from dpcl_dprnn.common.errors import UserError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from speechbrain.utils.checkpoints import (
     register_checkpoint_hooks,
 )
 
-from .common.errors import UserError, few
+from ..common.errors import UserError, few
 
 # Keys that say where things lie, how long to go on or what to do afterwards:
 # a run may go on with others.

@@ -12,8 +12,8 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.logger import get_logger
 
-from .common.distributed import on_main
-from .common.errors import UserError, first_line
+from ..common.distributed import on_main
+from ..common.errors import UserError, first_line
 
 logger = get_logger(__name__)
 

@@ -1,0 +1,4 @@
+"""How a model is trained: options, engine, checkpoints, resuming.
+
+May import `common`.
+"""
