@@ -23,14 +23,14 @@ from sklearn.metrics import confusion_matrix, silhouette_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dpcl_dprnn.counting import (
+from dpcl_dprnn.inference import SpeechSeparator
+from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
+from dpcl_dprnn.model.targets import bin_weights
+from dpcl_dprnn.unmixing.counting import (
     calibrate,
     count_speakers,
     effective_speakers,
 )
-from dpcl_dprnn.inference import SpeechSeparator
-from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
-from dpcl_dprnn.model.targets import bin_weights
 
 RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
 MINI = RECIPE / "hparams" / "mini.yaml"  # how it mixes

@@ -5,7 +5,7 @@ import torch
 from dpcl_dprnn.model.encoders import STFTDecoder, STFTEncoder
 from dpcl_dprnn.model.separator import Separator
 from dpcl_dprnn.model.targets import dominant_source
-from dpcl_dprnn.unmixing import Unmixer
+from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 N_FFT, HOP = 64, 16
 

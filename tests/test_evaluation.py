@@ -14,7 +14,7 @@ from dpcl_dprnn.common.audio import read_audio
 from dpcl_dprnn.evaluation import Evaluation
 from dpcl_dprnn.metrics import score_utterance
 from dpcl_dprnn.references import ideal_voices, level_difference
-from dpcl_dprnn.unmixing import Unmixed
+from dpcl_dprnn.unmixing.unmixer import Unmixed
 
 RATE = 8000
 COLUMNS = ["snt_id", "sdr", "sdr_i", "si-snr", "si-snr_i"]

@@ -7,7 +7,7 @@ from model_folder import make_separator
 
 from dpcl_dprnn.evaluation import Evaluation
 from dpcl_dprnn.examples import choose_examples, find_item, write_examples
-from dpcl_dprnn.unmixing import Unmixer
+from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 
-from dpcl_dprnn.calibration import calibrated
 from dpcl_dprnn.common.distributed import Shard, leave_group, on_main, place
 from dpcl_dprnn.common.errors import (
     Stopped,
@@ -52,7 +51,8 @@ from dpcl_dprnn.training.options import (
 )
 from dpcl_dprnn.training.resuming import Settings
 from dpcl_dprnn.training.stopping import exit_on_sigterm, reuse_memory
-from dpcl_dprnn.unmixing import Unmixer
+from dpcl_dprnn.unmixing.calibration import calibrated
+from dpcl_dprnn.unmixing.unmixer import Unmixer
 from prepare_data import prepare_manifests
 
 

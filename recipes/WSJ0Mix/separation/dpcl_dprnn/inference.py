@@ -20,8 +20,8 @@ from .recordings import (
     count_frames,
     resampled,
 )
-from .unmixing import Unmixer
-from .windows import fit_overlap, separate_windows
+from .unmixing.unmixer import Unmixer
+from .unmixing.windows import fit_overlap, separate_windows
 
 WINDOW = 30.0  # seconds; what is longer is separated in such windows
 OVERLAP = 2.0  # seconds that a window shares with the next, at least

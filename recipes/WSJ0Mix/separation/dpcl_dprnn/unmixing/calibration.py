@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from ..model.losses import audible_sources
 from .counting import calibrate
-from .model.losses import audible_sources
-from .scaling import TINY, fit_gains
+from .gains import TINY, fit_gains
 
 
 @torch.no_grad()

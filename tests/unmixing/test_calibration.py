@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from ideal import ideal_unmixer, tones
 from model_folder import make_separator
 
-from dpcl_dprnn.calibration import calibrated
 from dpcl_dprnn.model.separator import Separated
-from dpcl_dprnn.unmixing import Unmixer
+from dpcl_dprnn.unmixing.calibration import calibrated
+from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 
 class Sources(torch.utils.data.Dataset):
@@ -46,7 +46,7 @@ def test_calibrated_hears_one_two_and_three(monkeypatch):
         Unmixer, "speaker_score", lambda self, mixture, embeddings: len(heard)
     )
     monkeypatch.setattr(
-        "dpcl_dprnn.calibration.calibrate",
+        "dpcl_dprnn.unmixing.calibration.calibrate",
         lambda scores, counts, most: [scores, counts, most],
     )
     monkeypatch.setattr(

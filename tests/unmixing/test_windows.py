@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpcl_dprnn.windows import (
+from dpcl_dprnn.unmixing.windows import (
     Stitcher,
     cut_windows,
     fit_overlap,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from .scaling import group_alike
+from .gains import group_alike
 
 LIKENESS = 5.0  # what embeddings weigh beside the waveforms
 SPREAD = 0.01  # what a voice more weighs: where all else says nothing

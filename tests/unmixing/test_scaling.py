@@ -4,7 +4,7 @@ import pytest
 import torch
 from ideal import ideal_unmixer, tones
 
-from dpcl_dprnn.scaling import (
+from dpcl_dprnn.unmixing.gains import (
     add_up,
     group_alike,
     loudest,

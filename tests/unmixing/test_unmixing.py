@@ -9,7 +9,7 @@ from model_folder import make_separator
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.model.separator import Separated
-from dpcl_dprnn.unmixing import Unmixer
+from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 
 @pytest.mark.parametrize("head", ["masks", "kmeans"])

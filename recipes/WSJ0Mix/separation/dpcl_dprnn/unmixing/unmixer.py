@@ -9,10 +9,10 @@ import typing
 
 import torch
 
-from .common.errors import UserError
+from ..common.errors import UserError
+from ..model.targets import bin_weights
 from .counting import count_speakers, effective_speakers
-from .model.targets import bin_weights
-from .scaling import (
+from .gains import (
     add_up,
     group_alike,
     loudest,

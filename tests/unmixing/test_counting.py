@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpcl_dprnn.counting import (
+from dpcl_dprnn.unmixing.counting import (
     LEAST,
     calibrate,
     count_speakers,

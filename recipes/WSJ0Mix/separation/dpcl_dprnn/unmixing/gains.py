@@ -6,7 +6,7 @@ Axis letters are in model.py.
 import torch
 import torch.nn.functional as F
 
-from .model.targets import bin_weights, power_of
+from ..model.targets import bin_weights, power_of
 
 RIDGE = 0.01  # beside the squared cosines of estimates and themselves, 1
 TINY = 1e-20

@@ -1,0 +1,4 @@
+"""Estimates to voices: gains, grouping, counting, windows.
+
+May import `common` and `model`.
+"""
