@@ -21,7 +21,7 @@ import tqdm
 
 from dpcl_dprnn import inference
 from dpcl_dprnn.common.audio import read_audio, resample
-from dpcl_dprnn.metrics import assign
+from dpcl_dprnn.evaluation.metrics import assign
 from dpcl_dprnn.model.losses import pairwise_si_snr
 from dpcl_dprnn.recordings import SignalRecording
 from dpcl_dprnn.speech.speakers import find_speakers

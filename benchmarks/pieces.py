@@ -14,7 +14,7 @@ from signals import voices
 from speechbrain.nnet.losses import get_si_snr_with_pitwrapper
 from turns import Absent, Timed
 
-from dpcl_dprnn.metrics import score_utterance
+from dpcl_dprnn.evaluation.metrics import score_utterance
 from dpcl_dprnn.model.clustering import kmeans_masks
 from dpcl_dprnn.model.losses import dpcl_loss, pit_si_snr_loss
 from dpcl_dprnn.model.targets import bin_weights

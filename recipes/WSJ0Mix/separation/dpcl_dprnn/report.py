@@ -7,7 +7,7 @@ import numpy as np
 
 from .common.audio import write_text
 from .common.errors import UserError
-from .evaluation import RESULT_FILES
+from .evaluation.scoring import RESULT_FILES
 from .report_counting import confusion
 from .report_examples import by_kind, example_context
 from .report_figures import curve_figure

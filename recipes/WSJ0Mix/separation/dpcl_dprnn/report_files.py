@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from .common.errors import UserError
-from .evaluation import RESULT_FILES
+from .evaluation.scoring import RESULT_FILES
 from .report_csv import AGAIN, broken, read_speakers, read_table
 from .report_log import read_log
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .evaluation import RESULT_FILES
+from .evaluation.scoring import RESULT_FILES
 from .report_figures import histogram, level_figure
 from .report_speakers import worst_speakers
 from .report_statistics import (

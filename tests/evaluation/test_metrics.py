@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from dpcl_dprnn.metrics import perceptual_metrics, score_utterance, sdr
+from dpcl_dprnn.evaluation.metrics import (
+    perceptual_metrics,
+    score_utterance,
+    sdr,
+)
 
 RATE = 8000
 

@@ -4,9 +4,9 @@ an ideal mask would separate them.
 
 import numpy as np
 
-from .model.encoders import STFTDecoder, STFTEncoder
-from .model.losses import audible_sources
-from .model.targets import dominant_source
+from ..model.encoders import STFTDecoder, STFTEncoder
+from ..model.losses import audible_sources
+from ..model.targets import dominant_source
 
 
 def audible(sources):

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import torch
 
-from .common.audio import atomic_path
-from .model.targets import bin_weights, dominant_source
+from ..common.audio import atomic_path
+from ..model.targets import bin_weights, dominant_source
 from .references import audible
 
 EXAMPLES = "examples"  # the folder

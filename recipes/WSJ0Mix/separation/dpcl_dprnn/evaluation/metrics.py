@@ -9,7 +9,7 @@ import numpy as np
 import threadpoolctl
 import torch
 
-from .model.losses import best_permutation, pairwise_si_snr
+from ..model.losses import best_permutation, pairwise_si_snr
 
 SDR_FILTER = 512  # taps, as in BSS Eval
 SDR_LIMIT = 100.0  # dB; what perfect and silent estimates get, either way

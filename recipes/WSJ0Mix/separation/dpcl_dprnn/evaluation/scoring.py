@@ -10,9 +10,9 @@ import pathlib
 
 import numpy as np
 
-from .common.audio import write_text, write_wav
-from .common.distributed import gather
-from .common.parallel import call_now, processes
+from ..common.audio import write_text, write_wav
+from ..common.distributed import gather
+from ..common.parallel import call_now, processes
 from .metrics import assign, score_all, si_snr_of
 from .references import audible, ideal_voices, level_difference
 from .speaker_groups import groups_of

@@ -5,8 +5,12 @@ import pytest
 import torch
 from model_folder import make_separator
 
-from dpcl_dprnn.evaluation import Evaluation
-from dpcl_dprnn.examples import choose_examples, find_item, write_examples
+from dpcl_dprnn.evaluation.examples import (
+    choose_examples,
+    find_item,
+    write_examples,
+)
+from dpcl_dprnn.evaluation.scoring import Evaluation
 from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 

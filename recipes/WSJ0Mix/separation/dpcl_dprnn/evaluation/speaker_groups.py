@@ -5,7 +5,7 @@ import logging
 import pathlib
 import re
 
-from .common.errors import UserError
+from ..common.errors import UserError
 
 logger = logging.getLogger(__name__)
 
