@@ -7,7 +7,7 @@ import zipfile
 import torch
 import yaml
 
-from dpcl_dprnn.report_log import read_log
+from dpcl_dprnn.report.log import read_log
 
 OTHERS = ("settings.ckpt", "SHA256SUMS")  # they name folders
 

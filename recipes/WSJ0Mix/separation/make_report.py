@@ -11,7 +11,7 @@ import logging
 import sys
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.report import write_report
+from dpcl_dprnn.report.page import write_report
 
 
 def main(argv=None):

@@ -40,7 +40,7 @@ from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.model_folder import export_model
-from dpcl_dprnn.report import write_report
+from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
 from dpcl_dprnn.training.options import (
     check_evaluation,

@@ -15,7 +15,7 @@ from .recordings import (
     count_frames,
     resampled,
 )
-from .report_spectra import shared_scale, stft, track_figure
+from .report.spectra import shared_scale, stft, track_figure
 
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
 WIDTH = 7.0  # inches

@@ -3,7 +3,7 @@
 import csv
 import math
 
-from .common.errors import UserError, first_line
+from ..common.errors import UserError, first_line
 
 TEXTS = ("genders", "group")  # the columns that are no numbers
 SPEAKER = ("speaker", "si-snr")  # what test_speakers.csv has to have

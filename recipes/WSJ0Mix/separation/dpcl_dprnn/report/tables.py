@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from .evaluation.scoring import RESULT_FILES
-from .report_figures import histogram, level_figure
-from .report_speakers import worst_speakers
-from .report_statistics import (
+from ..evaluation.scoring import RESULT_FILES
+from .figures import histogram, level_figure
+from .speakers import worst_speakers
+from .statistics import (
     column,
     describe,
     failures,
@@ -17,7 +17,7 @@ from .report_statistics import (
     paired_difference,
     speaker_group,
 )
-from .report_style import NAMES, shown
+from .style import NAMES, shown
 
 METRICS = {  # column: name, unit, digits
     "si-snr": ("SI-SNR", "dB", 2),

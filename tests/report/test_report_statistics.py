@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from dpcl_dprnn.report_counting import confusion, proportion
-from dpcl_dprnn.report_statistics import (
+from dpcl_dprnn.report.counting import confusion, proportion
+from dpcl_dprnn.report.statistics import (
     FEWEST,
     bootstrap_interval,
     describe,

@@ -6,14 +6,14 @@ import io
 import numpy as np
 import soundfile
 
-from .report_spectra import (
+from .spectra import (
     embedding_picture,
     ratio_masks,
     shared_scale,
     stft,
     track_figure,
 )
-from .report_style import NAMES, picture
+from .style import NAMES, picture
 
 PEAK = 0.99  # of full scale, what the loudest track may reach
 KINDS = ("best", "median", "worst")  # the order of examples

@@ -8,10 +8,10 @@ import zlib
 
 import numpy as np
 
-from .common.errors import UserError
-from .evaluation.scoring import RESULT_FILES
-from .report_csv import AGAIN, broken, read_speakers, read_table
-from .report_log import read_log
+from ..common.errors import UserError
+from ..evaluation.scoring import RESULT_FILES
+from .csv_files import AGAIN, broken, read_speakers, read_table
+from .log import read_log
 
 SCORES = ("si-snr", "si-snr_i", "sdr", "sdr_i")
 TEST_SET = ("num_spks", "level_difference", "si-snr", "sdr")

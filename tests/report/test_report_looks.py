@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 from past_run import FILES, Page, plant_run, write_results, write_summary
 
-from dpcl_dprnn.report import write_report
+from dpcl_dprnn.report.page import write_report
 
 
 def curves(page):

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .report_statistics import FEWEST
-from .report_style import (
+from .statistics import FEWEST
+from .style import (
     COLOURS,
     MARKERS,
     NAMES,

@@ -21,8 +21,8 @@ from past_run import (
     write_summary,
 )
 
-from dpcl_dprnn.report import write_report
-from dpcl_dprnn.report_csv import read_table
+from dpcl_dprnn.report.csv_files import read_table
+from dpcl_dprnn.report.page import write_report
 
 DATE = datetime.date(2024, 2, 29)
 COUNT = 12

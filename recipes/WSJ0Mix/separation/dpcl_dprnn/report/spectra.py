@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .report_style import new_axes, picture, style
+from .style import new_axes, picture, style
 
 WINDOW = 0.032  # s; 256 samples at 8 kHz, as in deep clustering
 RANGE = 60.0  # dB that a spectrogram's colours span

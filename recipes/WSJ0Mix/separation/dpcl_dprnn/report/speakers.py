@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from .report_figures import scatter
-from .report_statistics import describe
-from .report_style import minus
+from .figures import scatter
+from .statistics import describe
+from .style import minus
 
 # Ends of classes of a speaker's SI-SNR in the mixture, in dB
 INPUT_ENDS = (-10, -5, -2.5, 0, 2.5, 5, 10)

@@ -6,7 +6,7 @@ import pytest
 from speechbrain.utils.train_logger import FileTrainLogger
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.report_log import curves, read_log
+from dpcl_dprnn.report.log import curves, read_log
 
 
 def write(path, epochs):

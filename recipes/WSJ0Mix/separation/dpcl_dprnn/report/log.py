@@ -2,7 +2,7 @@
 
 import re
 
-from .common.errors import UserError
+from ..common.errors import UserError
 
 # "epoch: 3, lr: 1.77e-03 - train pit: -1.00e+01, ... - valid pit: -9.66"
 MOST_EPOCHS = 1e9

@@ -6,7 +6,7 @@ import pytest
 from browser import browser, console_errors, set_width
 from past_run import plant_run
 
-from dpcl_dprnn.report import write_report
+from dpcl_dprnn.report.page import write_report
 
 __all__ = ["browser"]  # a fixture: pytest finds it by its name
 

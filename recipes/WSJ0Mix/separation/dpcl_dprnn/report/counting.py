@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .report_statistics import LEVEL, Statistic, describe, whole
+from .statistics import LEVEL, Statistic, describe, whole
 
 
 def confusion(test_set):

@@ -5,24 +5,24 @@ import pathlib
 
 import numpy as np
 
-from .common.audio import write_text
-from .common.errors import UserError
-from .evaluation.scoring import RESULT_FILES
-from .report_counting import confusion
-from .report_examples import by_kind, example_context
-from .report_figures import curve_figure
-from .report_files import read_results
-from .report_log import curves
-from .report_speakers import speaker_context
-from .report_statistics import (
+from ..common.audio import write_text
+from ..common.errors import UserError
+from ..evaluation.scoring import RESULT_FILES
+from .counting import confusion
+from .examples import by_kind, example_context
+from .figures import curve_figure
+from .files import read_results
+from .log import curves
+from .speakers import speaker_context
+from .statistics import (
     FEWEST,
     RESAMPLES,
     SEED,
     column,
     describe,
 )
-from .report_style import NAMES, shown
-from .report_tables import (
+from .style import NAMES, shown
+from .tables import (
     difference,
     distributions,
     example_scores,

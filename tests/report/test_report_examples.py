@@ -5,10 +5,10 @@ import pytest
 import scipy.signal
 from past_run import RATE, signals, sound, write_example
 
-from dpcl_dprnn import report_examples
-from dpcl_dprnn.report_examples import by_kind, example_context
-from dpcl_dprnn.report_files import read_example
-from dpcl_dprnn.report_spectra import (
+from dpcl_dprnn.report import examples as report_examples
+from dpcl_dprnn.report.examples import by_kind, example_context
+from dpcl_dprnn.report.files import read_example
+from dpcl_dprnn.report.spectra import (
     RANGE,
     decibels,
     embedding_picture,

@@ -1,0 +1,4 @@
+"""The page of an evaluation.
+
+May import `common` and `evaluation`.
+"""
