@@ -8,7 +8,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 
 import train
-from dpcl_dprnn.model_folder import export_model
+from dpcl_dprnn.inference.model_folder import export_model
 from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 HPARAMS = pathlib.Path(train.__file__).parent / "hparams"

@@ -11,7 +11,7 @@ from model_folder import make_model_folder
 from page_in_browser import Server, free_port
 
 import app
-from dpcl_dprnn.page import import_gradio
+from dpcl_dprnn.inference.page import import_gradio
 
 pytest.importorskip("gradio")
 pytest.importorskip("matplotlib")

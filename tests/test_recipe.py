@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import train
 from dpcl_dprnn.common.audio import write_wav
-from dpcl_dprnn.inference import SpeechSeparator
+from dpcl_dprnn.inference.separator import SpeechSeparator
 
 RECIPE = pathlib.Path(train.__file__).parent
 RATE = 8000

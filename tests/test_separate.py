@@ -18,7 +18,7 @@ import torch
 from model_folder import make_model_folder
 
 import separate
-from dpcl_dprnn.inference import SpeechSeparator
+from dpcl_dprnn.inference.separator import SpeechSeparator
 
 RATE = 8000
 PROGRAM = pathlib.Path(separate.__file__)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.page import build_page, import_gradio, theme
+from dpcl_dprnn.inference.page import build_page, import_gradio, theme
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

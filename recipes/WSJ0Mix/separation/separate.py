@@ -20,8 +20,14 @@ import tempfile
 import time
 
 from dpcl_dprnn.common.errors import UserError, writing_error
-from dpcl_dprnn.jobs import Job, find_jobs, in_batches, plain_error, reason
-from dpcl_dprnn.recordings import HIGHEST
+from dpcl_dprnn.inference.jobs import (
+    Job,
+    find_jobs,
+    in_batches,
+    plain_error,
+    reason,
+)
+from dpcl_dprnn.inference.recordings import HIGHEST
 
 # Of one recording, past which the others are separated. Memory that a GPU
 # lacks is a RuntimeError.
@@ -131,7 +137,7 @@ class Run:
         """Separate all jobs; carry on past those that fail."""
         import tqdm
 
-        from dpcl_dprnn.inference import WINDOW
+        from dpcl_dprnn.inference.separator import WINDOW
 
         on_cpu = str(self.separator.device) == "cpu"
         size = self.args.batch or (1 if on_cpu else 8)
@@ -143,7 +149,7 @@ class Run:
 
     def _open(self, job):
         """A job with its recording, or None if it cannot be done."""
-        from dpcl_dprnn.recordings import FileRecording
+        from dpcl_dprnn.inference.recordings import FileRecording
 
         try:
             if not isinstance(job, Job):
@@ -160,7 +166,7 @@ class Run:
             return None
 
     def _check_output(self, job):
-        from dpcl_dprnn.voice_files import written_before
+        from dpcl_dprnn.inference.voice_files import written_before
 
         if job.folder is None:
             if self.taken:
@@ -218,8 +224,8 @@ class Run:
             return [error] if len(group) == 1 else None
 
     def _write(self, job, recording, stream):
-        from dpcl_dprnn import voice_files
-        from dpcl_dprnn.recordings import count_frames
+        from dpcl_dprnn.inference import voice_files
+        from dpcl_dprnn.inference.recordings import count_frames
 
         frames = count_frames(recording.frames, recording.rate, stream.rate)
         blocks = self._watched(stream.blocks, stream.rate)

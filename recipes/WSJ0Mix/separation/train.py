@@ -36,10 +36,10 @@ from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
 from dpcl_dprnn.evaluation.examples import write_examples
 from dpcl_dprnn.evaluation.scoring import Evaluation, describe
 from dpcl_dprnn.evaluation.speaker_groups import speaker_groups
+from dpcl_dprnn.inference.model_folder import export_model
 from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
-from dpcl_dprnn.model_folder import export_model
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
 from dpcl_dprnn.training.options import (

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from speechbrain.utils.checkpoints import Checkpointer
 
-from ..common.errors import UserError
-from ..model_folder import load_weights
+from ..common.errors import UserError, first_line
 from .clustering import kmeans_masks
 from .start import start_from_mixture
 from .targets import bin_weights, dominant_source
@@ -311,3 +310,34 @@ def load_pretrained(separator, path):
     if averaged.is_file():  # it is by these that the best was chosen
         state = torch.load(averaged, map_location="cpu", weights_only=True)
         separator.load_state_dict(state["average"], strict=False)
+
+
+def load_weights(separator, path, what):
+    """Load weights into a separator: as data, all of them or none.
+
+    Arguments
+    ---------
+    separator : Separator
+    path : Path
+        `separator.ckpt`.
+    what : str
+        What the file was named by, for errors.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, damaged or of another model.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        separator.load_state_dict(state)
+        if not all(value.isfinite().all() for value in state.values()):
+            raise ValueError("it has weights that are NaN or infinite")
+    except FileNotFoundError as error:
+        raise UserError(f"{what}: {path} is missing.") from error
+    except Exception as error:
+        raise UserError(
+            f"{what}: {path} does not fit this model or is damaged "
+            f"({first_line(error)}). Copy it again, or use the hparams it was "
+            "trained with."
+        ) from error

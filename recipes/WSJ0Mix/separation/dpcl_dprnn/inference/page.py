@@ -9,8 +9,8 @@ import os
 import re
 import tempfile
 
-from .common.errors import UserError, first_line
-from .listening import separate
+from ..common.errors import UserError, first_line
+from .player import separate
 
 HEADS = {"masks": "masks", "kmeans": "k-means"}
 
@@ -61,7 +61,7 @@ def build_page(separator, max_seconds):
 
     Arguments
     ---------
-    separator : inference.SpeechSeparator
+    separator : separator.SpeechSeparator
     max_seconds : float
         Longer mixtures are refused.
 

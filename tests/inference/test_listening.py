@@ -5,10 +5,10 @@ import pytest
 import soundfile
 from model_folder import make_model_folder
 
-from dpcl_dprnn import listening
 from dpcl_dprnn.common.audio import AudioInfo
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import SpeechSeparator, Voices
+from dpcl_dprnn.inference import player as listening
+from dpcl_dprnn.inference.separator import SpeechSeparator, Voices
 
 pytest.importorskip("matplotlib")
 

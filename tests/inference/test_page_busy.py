@@ -18,8 +18,8 @@ from page_in_browser import (
     upload,
 )
 
-from dpcl_dprnn.inference import Voices
-from dpcl_dprnn.page import build_page, theme
+from dpcl_dprnn.inference.page import build_page, theme
+from dpcl_dprnn.inference.separator import Voices
 
 __all__ = ["browser"]
 

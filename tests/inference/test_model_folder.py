@@ -9,11 +9,11 @@ import yaml
 from model_folder import HPARAMS, make_model_folder, make_separator
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.model_folder import (
+from dpcl_dprnn.inference.model_folder import (
     inference_hparams,
-    load_weights,
     model_card,
 )
+from dpcl_dprnn.model.separator import load_weights
 
 FILES = ["README.md", "hyperparams.yaml", "separator.ckpt"]
 EVERY_SYSTEM = pytest.mark.parametrize(

@@ -10,8 +10,11 @@ from speechbrain.inference.interfaces import Pretrained
 from speechbrain.utils.autocast import AMPConfig
 from speechbrain.utils.data_utils import split_path
 
-from .common.errors import UserError, first_line
-from .model_folder import HPARAMS, WEIGHTS, load_weights
+from ..common.errors import UserError, first_line
+from ..model.separator import load_weights
+from ..unmixing.unmixer import Unmixer
+from ..unmixing.windows import fit_overlap, separate_windows
+from .model_folder import HPARAMS, WEIGHTS
 from .model_source import find_file, load_hparams
 from .recordings import (
     HIGHEST,
@@ -20,8 +23,6 @@ from .recordings import (
     count_frames,
     resampled,
 )
-from .unmixing.unmixer import Unmixer
-from .unmixing.windows import fit_overlap, separate_windows
 
 WINDOW = 30.0  # seconds; what is longer is separated in such windows
 OVERLAP = 2.0  # seconds that a window shares with the next, at least

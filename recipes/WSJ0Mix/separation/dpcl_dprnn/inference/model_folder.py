@@ -18,9 +18,8 @@ import torch
 from hyperpyyaml.core import recursive_update
 from ruamel.yaml import YAML
 
-from . import __version__
-from .common.audio import atomic_path, write_text
-from .common.errors import UserError, first_line
+from .. import __version__
+from ..common.audio import atomic_path, write_text
 
 HPARAMS, WEIGHTS, CARD = "hyperparams.yaml", "separator.ckpt", "README.md"
 NEEDED = (
@@ -103,7 +102,7 @@ def export_model(folder, hparams_text, overrides, unmixer, about):
         The hparams file of training.
     overrides : str
         YAML of the keys that were set on the command line.
-    unmixer : unmixing.Unmixer
+    unmixer : unmixer.Unmixer
         With the trained separator.
     about : dict
         For the card: what `summary.json` has.
@@ -138,7 +137,7 @@ def inference_hparams(text, overrides, gains=(), counting=()):
     overrides : str
         YAML of the keys to set in it.
     gains, counting : list
-        `output_gains` and `speaker_counting` of an `unmixing.Unmixer`.
+        `output_gains` and `speaker_counting` of an `unmixer.Unmixer`.
 
     Returns
     -------
@@ -238,34 +237,3 @@ def _score_table(heads):
         ]
         lines.append(f"| {names[head]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def load_weights(separator, path, what):
-    """Load weights into a separator: as data, all of them or none.
-
-    Arguments
-    ---------
-    separator : separation.Separator
-    path : Path
-        `separator.ckpt`.
-    what : str
-        What the file was named by, for errors.
-
-    Raises
-    ------
-    UserError
-        When the file is missing, damaged or of another model.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        separator.load_state_dict(state)
-        if not all(value.isfinite().all() for value in state.values()):
-            raise ValueError("it has weights that are NaN or infinite")
-    except FileNotFoundError as error:
-        raise UserError(f"{what}: {path} is missing.") from error
-    except Exception as error:
-        raise UserError(
-            f"{what}: {path} does not fit this model or is damaged "
-            f"({first_line(error)}). Copy it again, or use the hparams it was "
-            "trained with."
-        ) from error

@@ -6,8 +6,9 @@ import typing
 
 import numpy as np
 
-from .common.audio import atomic_path, audio_info, write_wav
-from .common.errors import UserError
+from ..common.audio import atomic_path, audio_info, write_wav
+from ..common.errors import UserError
+from ..report.spectra import shared_scale, stft, track_figure
 from .recordings import (
     HIGHEST,
     UNKNOWN,
@@ -15,7 +16,6 @@ from .recordings import (
     count_frames,
     resampled,
 )
-from .report.spectra import shared_scale, stft, track_figure
 
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
 WIDTH = 7.0  # inches
@@ -33,7 +33,7 @@ def separate(separator, path, folder, max_seconds, n_spks=None, head=None):
 
     Arguments
     ---------
-    separator : inference.SpeechSeparator
+    separator : separator.SpeechSeparator
     path : str or None
         The mixture, as the browser sent it.
     folder : str or Path
@@ -175,7 +175,7 @@ def describe(name, seconds, voices, taken, gain):
         The mixture's.
     seconds : float
         How long it lasts.
-    voices : inference.Voices
+    voices : separator.Voices
     taken : float
         Seconds that the separation took.
     gain : float

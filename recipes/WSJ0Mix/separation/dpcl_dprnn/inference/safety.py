@@ -8,7 +8,7 @@ import re
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 
-from .common.errors import UserError
+from ..common.errors import UserError
 
 KNOWN_CLASSES = frozenset(
     [

@@ -10,8 +10,8 @@ from ruamel.yaml.error import YAMLError
 from speechbrain.utils.fetching import fetch
 from yaml import YAMLError as PyYAMLError
 
-from .common.errors import UserError, first_line
-from .model.separator import Separator
+from ..common.errors import UserError, first_line
+from ..model.separator import Separator
 from .safety import load_known
 
 REQUIRED = ("modules", "num_spks", "sample_rate")

@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import soundfile
 
-from .common.errors import UserError, writing_error
+from ..common.errors import UserError, writing_error
 
 SUFFIXES = {"wav": ".wav", "flac": ".flac"}
 LARGE = 4e9  # bytes; from here a WAV file needs the RF64 form
@@ -57,7 +57,7 @@ def write_voices(stream, frames, folder, name, format="wav"):
 
     Arguments
     ---------
-    stream : inference.VoiceStream
+    stream : separator.VoiceStream
     frames : int
         Samples of each voice.
     folder : Path
@@ -96,7 +96,7 @@ def write_together(stream, frames, file, format="wav"):
 
     Arguments
     ---------
-    stream : inference.VoiceStream
+    stream : separator.VoiceStream
     frames : int
         Samples of each voice.
     file : binary file

@@ -7,8 +7,8 @@ import os
 
 import numpy as np
 
-from .common.audio import opened
-from .common.errors import UserError
+from ..common.audio import opened
+from ..common.errors import UserError
 
 BLOCK = 1.0  # seconds to read at a time
 LARGEST = 1e6  # of a sample; floating-point files may hold anything

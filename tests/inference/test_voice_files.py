@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from dpcl_dprnn import voice_files
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import VoiceStream
-from dpcl_dprnn.voice_files import (
+from dpcl_dprnn.inference import voice_files
+from dpcl_dprnn.inference.separator import VoiceStream
+from dpcl_dprnn.inference.voice_files import (
     write_together,
     write_voices,
     written_before,

@@ -22,7 +22,7 @@ from page_in_browser import (
 )
 
 from dpcl_dprnn.inference import SpeechSeparator
-from dpcl_dprnn.page import build_page
+from dpcl_dprnn.inference.page import build_page
 
 pytest.importorskip("gradio")
 pytest.importorskip("matplotlib")

@@ -10,8 +10,8 @@ import torch
 from model_folder import HPARAMS, make_model_folder
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.model_folder import inference_hparams
-from dpcl_dprnn.safety import KNOWN_CLASSES, check_tags, load_known
+from dpcl_dprnn.inference.model_folder import inference_hparams
+from dpcl_dprnn.inference.safety import KNOWN_CLASSES, check_tags, load_known
 
 # Each would make the file, if it were loaded.
 ATTACKS = {

@@ -13,11 +13,11 @@ import torch
 from model_folder import make_model_folder
 
 import dpcl_dprnn
-from dpcl_dprnn import inference, model_source
 from dpcl_dprnn.common.audio import resample
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import SpeechSeparator
-from dpcl_dprnn.recordings import SignalRecording
+from dpcl_dprnn.inference import SpeechSeparator, model_source
+from dpcl_dprnn.inference import separator as inference
+from dpcl_dprnn.inference.recordings import SignalRecording
 
 RATE = 8000
 HEADS = pytest.mark.parametrize("head", ["masks", "kmeans"])

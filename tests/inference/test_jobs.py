@@ -8,9 +8,9 @@ import types
 
 import pytest
 
-from dpcl_dprnn import jobs
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.jobs import Job, find_jobs, in_batches, plain_error
+from dpcl_dprnn.inference import jobs
+from dpcl_dprnn.inference.jobs import Job, find_jobs, in_batches, plain_error
 
 
 def touch(folder, *names):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from dpcl_dprnn import recordings
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.recordings import (
+from dpcl_dprnn.inference import recordings
+from dpcl_dprnn.inference.recordings import (
     FileRecording,
     SignalRecording,
     count_frames,
