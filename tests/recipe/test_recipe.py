@@ -1,0 +1,431 @@
+"""The whole recipe as a user runs it: data, training, scores, once more."""
+
+import contextlib
+import csv
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from in_process import in_process
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+import train
+from dpcl_dprnn.common.audio import write_wav
+from dpcl_dprnn.inference import SpeechSeparator
+
+RECIPE = pathlib.Path(train.__file__).parent
+RATE = 8000
+TINY = (
+    *("--total_steps=6", "--warmup_steps=2", "--batch_size=2"),
+    *("--training_crop=1.0", "--num_layers=1", "--hidden_size=8"),
+    *("--num_channels=16", "--num_filters=32", "--embedding_size=4"),
+)
+SCORES = ("test_results.csv", "test_results_kmeans.csv")
+
+
+def replace(options, *others):
+    """Options with others in place of those of the same name."""
+    return {word.split("=")[0]: word for word in (*options, *others)}.values()
+
+
+def command(*words):
+    """Run a Python program in the recipe's folder."""
+    done = subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=RECIPE,
+        # As in this process, and the same whatever starts the program
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def train_here(*words):
+    """Run train.py in this process."""
+    in_process(train.main, str(RECIPE / "hparams" / "mini.yaml"), *words)
+
+
+@pytest.fixture(scope="module")
+def options(request):
+    """Where to compute; processes that share a GPU need gloo."""
+    device = request.config.getoption("--device")
+    return f"--device={device}", "--distributed_backend=gloo"
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """eSpeak's speakers, or as many that hiss where it is not installed."""
+    folder = tmp_path_factory.mktemp("recipe") / "speech"
+    if importlib.util.find_spec("espeakng_loader"):
+        options = ("--speakers", 4, "--hours", 0.01)
+        command("prepare_data.py", "corpus", "--out", folder, *options)
+        return folder
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid", "test"):
+        for name in "abcd":
+            noise = 0.1 * rng.standard_normal(int(rng.uniform(2, 3) * RATE))
+            write_wav(folder / split / name / f"{name}.wav", noise, RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(speech):
+    folder = speech.with_name("data")
+    counts = ("--tr", 6, "--cv", 2, "--tt", 3)
+    command(
+        *("prepare_data.py", "mix", "--speech", speech, "--out", folder),
+        *counts,
+    )
+    return folder / "2speakers"
+
+
+@pytest.fixture(scope="module")
+def experiment(data, options):
+    """The output folder of a run of train.py."""
+    folder = data.with_name("experiment")
+    command(
+        *("train.py", "hparams/mini.yaml", *TINY, *options),
+        *(f"--data_folder={data}", f"--output_folder={folder}"),
+    )
+    return folder
+
+
+def read_scores(folder):
+    """The rows of both CSV files, as they are."""
+    tables = {}
+    for name in SCORES:
+        with open(folder / name, newline="", encoding="utf-8") as file:
+            tables[name] = list(csv.reader(file))
+    return tables
+
+
+def assert_same_scores(one, other):
+    for name in SCORES:
+        for row, wanted in zip(one[name], other[name], strict=True):
+            assert row[0] == wanted[0]
+            if row[0] != "snt_id":
+                values = [float(cell) for cell in row[1:]]
+                wanted = [float(cell) for cell in wanted[1:]]
+                assert values == pytest.approx(wanted, abs=1e-3, nan_ok=True)
+
+
+def epochs_of(folder):
+    """The lines of train_log.txt, one a dict of numbers."""
+    lines = (folder / "train_log.txt").read_text(encoding="utf-8").splitlines()
+    return [
+        {
+            key: float(value)
+            for key, value in re.findall(r"([\w ]+): (\S+?)(?:,|$| )", line)
+        }
+        for line in lines
+    ]
+
+
+def test_files_are_written(experiment):
+    for name in (
+        *SCORES,
+        *("train_log.txt", "log.txt", "env.log", "train.py"),
+        *("hyperparams.yaml", "summary.json", "report.html"),
+        *("test_set.csv", "test_speakers.csv", "model/separator.ckpt"),
+    ):
+        assert (experiment / name).stat().st_size > 0, name
+    checkpoints = list((experiment / "save").glob("CKPT*"))
+    assert 2 <= len(checkpoints) <= 4  # the best and the last two
+    for folder in checkpoints:
+        assert (folder / "separator.ckpt").is_file()
+    text = (experiment / "hyperparams.yaml").read_text(encoding="utf-8")
+    assert "\nhidden_size: 8\n" in text
+    log = (experiment / "log.txt").read_text(encoding="utf-8")
+    assert "Beginning experiment!" in log
+
+
+def test_log_has_a_line_for_each_epoch(experiment):
+    first, second, test = epochs_of(experiment)  # six steps of two in six
+    assert (first["epoch"], second["epoch"]) == (1, 2)
+    for stage in ("train", "valid"):
+        for part in ("loss", "pit", "dpcl"):
+            assert np.isfinite(first[f" {stage} {part}"])
+    assert test["epoch loaded"] in (1, 2)
+
+
+def test_scores_are_complete(experiment, data):
+    names = sorted(path.stem for path in data.glob("wav8k/min/tt/mix/*.wav"))
+    columns = ["snt_id", "sdr", "sdr_i", "si-snr", "si-snr_i"]
+    for table in read_scores(experiment).values():
+        header, *rows, average = table
+        assert header[:5] == columns
+        assert [row[0] for row in rows] == names
+        values = np.array([row[1:] for row in rows], dtype=float)
+        assert np.isfinite(values[:, :4]).all()
+        assert average[0] == "avg"
+        means = [float(cell) for cell in average[1:]]
+        assert means == pytest.approx(values.mean(axis=0), abs=2e-4)
+
+
+def test_summary_agrees_with_the_scores(experiment):
+    text = (experiment / "summary.json").read_text(encoding="utf-8")
+    summary = json.loads(text)
+    assert summary["num_spks"] == 2 and summary["parameters"] > 1000
+    tables = read_scores(experiment)
+    for head, name in zip(("masks", "kmeans"), SCORES, strict=True):
+        header, *_, average = tables[name]
+        for column, cell in zip(header[1:], average[1:], strict=True):
+            mean = summary["heads"][head][column]["mean"]
+            assert mean == pytest.approx(float(cell), abs=1e-4)
+
+
+def test_separated_voices_are_written(experiment, data):
+    paths = sorted((experiment / "separated").iterdir())
+    for mixture in data.glob("wav8k/min/tt/mix/*.wav"):
+        kinds = ("mix", *("masks_s1", "masks_s2", "kmeans_s1", "kmeans_s2"))
+        for kind in kinds:
+            path = experiment / "separated" / f"{mixture.stem}_{kind}.wav"
+            paths.remove(path)
+            info = soundfile.info(path)
+            assert info.frames == soundfile.info(mixture).frames
+            assert (info.samplerate, info.channels) == (RATE, 1)
+    assert paths == []
+
+
+@pytest.mark.parametrize("head", ["masks", "kmeans"])
+def test_all_ways_to_the_voices_agree(
+    head, experiment, data, options, tmp_path
+):
+    """Evaluation, Python and the command line, on the test mixtures."""
+    separator = SpeechSeparator.from_hparams(
+        source=str(experiment / "model"),
+        run_opts={"device": options[0].removeprefix("--device=")},
+    )
+    command(
+        *("separate.py", data / "wav8k" / "min" / "tt" / "mix", options[0]),
+        *("--model", experiment / "model", "--output", tmp_path),
+        *("--head", head),
+    )
+    examples = sorted((experiment / "examples").glob("*.npz"))
+    assert len(examples) == 3
+    for path in examples:
+        with np.load(path) as kept:
+            name, mixture, expected = (
+                str(kept["name"]),
+                kept["mixture"],
+                kept[head],
+            )
+        batch = torch.from_numpy(mixture)[None]
+        by_batch = separator.separate_batch(batch, 2, head)[0].cpu().numpy().T
+        by_command = np.stack(
+            [
+                soundfile.read(tmp_path / f"{name}_s{n}.wav", dtype="float32")[
+                    0
+                ]
+                for n in (1, 2)
+            ]
+        )
+        assert by_command == pytest.approx(by_batch, abs=1e-5)
+        if np.abs(by_batch - expected).max() > 1e-5:  # in another order
+            by_batch = by_batch[::-1]
+        assert by_batch == pytest.approx(expected, abs=1e-5)
+
+
+def test_test_only_repeats_the_scores(experiment, data, options):
+    before = {name: (experiment / name).read_bytes() for name in SCORES}
+    log = epochs_of(experiment)
+    for name in SCORES:
+        (experiment / name).unlink()
+    arguments = (f"--data_folder={data}", f"--output_folder={experiment}")
+    train_here(*TINY, *options, *arguments, "--test_only")
+    assert before == {name: (experiment / name).read_bytes() for name in SCORES}
+    assert epochs_of(experiment)[:-1] == log  # a line more, of the test
+
+
+def test_batch_size_does_not_change_the_scores(experiment, data, options):
+    before = read_scores(experiment)
+    arguments = (f"--data_folder={data}", f"--output_folder={experiment}")
+    train_here(
+        *(*TINY, *options, *arguments, "--test_only"),
+        "--test_dataloader_opts={batch_size: 3}",
+    )
+    assert_same_scores(read_scores(experiment), before)
+
+
+def test_number_of_processes_does_not_change_the_scores(data, options):
+    """Two of them train and test, then one tests again."""
+    folder = data.with_name("distributed")
+    arguments = (
+        *(*replace(TINY, "--total_steps=3"), *options),
+        *(f"--data_folder={data}", f"--output_folder={folder}"),
+    )
+    launch = ("-m", "torch.distributed.run", "--standalone")
+    done = command(
+        *launch,
+        "--nproc_per_node=2",
+        "train.py",
+        "hparams/mini.yaml",
+        *arguments,
+    )
+    assert done.stdout.count("Test scores") == 1
+    two = read_scores(folder)
+    assert len(two[SCORES[0]]) == 5  # a header, three utterances, averages
+    # Three of six mixtures each, two at a time: an epoch is a single step.
+    assert [line["epoch"] for line in epochs_of(folder)[:-1]] == [1, 2, 3]
+    train_here(*arguments, "--test_only")
+    assert_same_scores(read_scores(folder), two)
+
+
+def test_compiled_training_is_the_same(data, options, tmp_path, monkeypatch):
+    """Traced and differentiated as for the compiler, which would take minutes
+    to make machine code of it.
+    """
+    compiled = functools.partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled(module))
+    weights = []
+    for name, option in (("eager", ()), ("compiled", ("--compile",))):
+        folder = tmp_path / name
+        train_here(
+            *(*replace(TINY, "--total_steps=2"), *options, *option),
+            *(f"--data_folder={data}", f"--output_folder={folder}"),
+            "--precision=fp32",
+        )
+        newest = max((folder / "save").glob("CKPT*"))
+        weights.append(torch.load(newest / "separator.ckpt"))
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, atol=1e-5, rtol=1e-4)
+
+
+def test_fine_tuning_starts_from_the_weights(experiment, data, options):
+    """With a learning rate of 0 it stays there."""
+    folder = data.with_name("tuned")
+    train_here(
+        *(*TINY, *options, f"--data_folder={data}"),
+        *(f"--output_folder={folder}", "--seed=99", "--lr=0"),
+        f"--pretrained={experiment / 'save'}",
+    )
+    assert_same_scores(read_scores(folder), read_scores(experiment))
+
+
+def test_fine_tuning_starts_from_the_best(experiment, data, options, tmp_path):
+    """That is the checkpoint that was tested, not the newest."""
+    save = tmp_path / "save"
+    checkpoints = sorted((experiment / "save").glob("CKPT*"))
+    losses = [meta_of(path).get("loss", np.inf) for path in checkpoints]
+    best = checkpoints[int(np.argmin(losses))]
+    for name, loss in (
+        ("CKPT+2026-01-01+00-00-00+00", 1.0),
+        ("CKPT+2026-01-02+00-00-00+00", 2.0),
+    ):
+        (save / name).mkdir(parents=True)
+        meta = {**meta_of(best), "loss": loss, "unixtime": 1e9 + loss}
+        (save / name / "CKPT.yaml").write_text(yaml.safe_dump(meta))
+        state = torch.load(best / "separator.ckpt")
+        if loss == 2.0:
+            state = {key: torch.zeros_like(v) for key, v in state.items()}
+        torch.save(state, save / name / "separator.ckpt")
+    train_here(
+        *(*TINY, *options, f"--data_folder={data}"),
+        *(f"--output_folder={tmp_path / 'tuned'}", "--lr=0"),
+        f"--pretrained={save}",
+    )
+    assert_same_scores(read_scores(tmp_path / "tuned"), read_scores(experiment))
+
+
+def meta_of(checkpoint):
+    text = (checkpoint / "CKPT.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """Low voices and high ones, that anything can tell apart."""
+    folder = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    time = np.arange(RATE) / RATE
+    for split, count in (("train", 8), ("valid", 2), ("test", 2)):
+        for number in range(count):
+            voices = []
+            for low, high in ((150, 500), (1500, 3500)):
+                notes = rng.uniform(low, high, (4, 1))
+                phases = rng.uniform(0, 2 * np.pi, (4, 1))
+                envelope = 1 + np.sin(2 * np.pi * rng.uniform(2, 6) * time)
+                tone = np.sin(2 * np.pi * notes * time + phases).sum(axis=0)
+                voices.append(0.05 * envelope * tone)
+            kinds = ("mixture", "source1", "source2")
+            signals = (sum(voices), *voices)
+            for kind, samples in zip(kinds, signals, strict=True):
+                path = folder / split / kind / f"{number}.wav"
+                write_wav(path, samples, RATE)
+    return folder
+
+
+@contextlib.contextmanager
+def learning_rates():
+    """Collect the learning rate of every step."""
+    rates = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    try:
+        yield rates
+    finally:
+        hook.remove()
+
+
+@pytest.fixture(scope="module")
+def learned(tones, options, tmp_path_factory):
+    """A run on the tones, that was stopped half-way and went on."""
+    folder = tmp_path_factory.mktemp("learned") / "run"
+    short = ("--total_steps=60", "--warmup_steps=5", "--batch_size=4")
+    short += ("--lr_fall=0.9",)
+    arguments = (
+        *(*replace(TINY, *short, "--training_crop=0.6"), *options),
+        *(f"--data_folder={tones}", f"--output_folder={folder}"),
+        *("--lr=0.01", "--dpcl_weight=1.0", "--precision=fp32"),
+    )
+    with learning_rates() as rates:
+        train_here(*arguments, "--number_of_epochs=15")
+        train_here(*arguments)
+    return folder, rates
+
+
+def test_training_learns(learned):
+    folder, _ = learned
+    epochs = [line for line in epochs_of(folder) if "epoch" in line]
+    for stage in ("train", "valid"):
+        first, last = epochs[0], epochs[-1]
+        assert last[f" {stage} pit"] < first[f" {stage} pit"] - 3
+        assert last[f" {stage} dpcl"] < 0.8 * first[f" {stage} dpcl"]
+    text = (folder / "summary.json").read_text(encoding="utf-8")
+    for scores in json.loads(text)["heads"].values():
+        assert scores["si-snr_i"]["mean"] > 3, scores
+
+
+def test_training_goes_on_where_it_stopped(learned):
+    folder, rates = learned
+    epochs = [line["epoch"] for line in epochs_of(folder) if "epoch" in line]
+    assert epochs == list(range(1, 31))  # two steps each
+    assert len(rates) == 60
+
+
+def test_learning_rate_warms_up_and_cools_down(learned):
+    _, rates = learned
+    assert rates[0] == pytest.approx(0.01 / 5)
+    assert rates[:5] == sorted(rates[:5])
+    assert max(rates) == pytest.approx(0.01)
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert -1e-9 < rates[-1] < 0.001
+
+
+def test_logged_learning_rate_is_not_negative(learned):
+    folder, _ = learned
+    for line in epochs_of(folder):
+        assert line.get(" lr", 0) > -1e-9
