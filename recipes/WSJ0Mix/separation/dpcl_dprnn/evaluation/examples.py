@@ -22,7 +22,7 @@ def write_examples(evaluation, dataset):
 
     Arguments
     ---------
-    evaluation : evaluation.Evaluation
+    evaluation : scoring.Evaluation
         With the scores of all utterances.
     dataset : Dataset
         The test set.

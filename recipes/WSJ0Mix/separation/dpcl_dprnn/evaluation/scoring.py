@@ -37,7 +37,7 @@ class Evaluation:
 
     Arguments
     ---------
-    unmixer : unmixing.Unmixer
+    unmixer : unmixer.Unmixer
         Makes voices of what the separator gives.
     output_folder : str or Path
         Where results are written.
@@ -117,7 +117,7 @@ class Evaluation:
             Name of the utterance.
         mixture : torch.Tensor, [T]
         sources : torch.Tensor, [C, T]
-        separated : separation.Separated
+        separated : separator.Separated
             Of a batch of one.
         """
         sources = audible(sources)

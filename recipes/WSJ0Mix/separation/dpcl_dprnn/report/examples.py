@@ -24,7 +24,7 @@ def example_context(example):
 
     Arguments
     ---------
-    example : report_files.Example
+    example : files.Example
 
     Returns
     -------

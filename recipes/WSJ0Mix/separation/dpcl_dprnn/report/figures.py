@@ -163,7 +163,7 @@ def curve_figure(part, stages):
     part : str
         Its name in the log.
     stages : dict
-        `{"train" or "valid": (epochs, values)}`, see `report_log.curves`.
+        `{"train" or "valid": (epochs, values)}`, see `log.curves`.
 
     Returns
     -------

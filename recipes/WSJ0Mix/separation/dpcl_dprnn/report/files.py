@@ -106,7 +106,7 @@ def read_results(folder):
 
 
 def read_summary(path):
-    """Read summary.json; see `evaluation.Evaluation.write`."""
+    """Read summary.json; see `scoring.Evaluation.write`."""
     if not path.exists():
         raise UserError(
             f"{path} is missing: {path.parent} is not the output folder of a "

@@ -51,7 +51,7 @@ def write_report(output_folder, date=None):
     Arguments
     ---------
     output_folder : str or Path
-        See `report_files.read_results` for what it has to hold.
+        See `files.read_results` for what it has to hold.
     date : datetime.date, optional
         When the page says that it was written; today by default.
 
@@ -96,7 +96,7 @@ def report_context(results, date):
 
     Arguments
     ---------
-    results : report_files.Results
+    results : files.Results
     date : datetime.date
 
     Returns

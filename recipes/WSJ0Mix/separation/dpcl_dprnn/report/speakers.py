@@ -18,7 +18,7 @@ def speaker_context(speakers, heads):
     Arguments
     ---------
     speakers : list of dict
-        Of `report_csv.read_speakers`.
+        Of `csv_files.read_speakers`.
     heads : sequence of str
 
     Returns

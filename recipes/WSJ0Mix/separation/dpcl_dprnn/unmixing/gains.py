@@ -121,7 +121,7 @@ def voice_embeddings(separator, voices, embeddings, threshold_db=40.0):
 
     Arguments
     ---------
-    separator : separation.Separator
+    separator : separator.Separator
         For its grid.
     voices : torch.Tensor, [C, T]
     embeddings : torch.Tensor, [L, F, D]

@@ -35,7 +35,7 @@ class Unmixer:
 
     Arguments
     ---------
-    separator : separation.Separator
+    separator : separator.Separator
         The trained system.
     num_spks : int
         The most speakers that it separates.
@@ -131,7 +131,7 @@ class Unmixer:
         Arguments
         ---------
         mixture : torch.Tensor, [T]
-        separated : separation.Separated
+        separated : separator.Separated
             Of a batch of one.
         n_spks : int or "auto", optional
             As for `__call__`.
@@ -194,7 +194,7 @@ class Unmixer:
 
     @torch.no_grad()
     def embed(self, pieces, separated):
-        """`scaling.voice_embeddings` of pieces; None without embeddings."""
+        """`gains.voice_embeddings` of pieces; None without embeddings."""
         if separated.embeddings is None:
             return None
         return voice_embeddings(

@@ -116,7 +116,7 @@ class Stitcher:
         known : int
             As `cut_windows` gives it.
         sums : numpy.ndarray, [P, D], optional
-            Of `scaling.voice_embeddings`.
+            Of `gains.voice_embeddings`.
 
         Returns
         -------
@@ -203,7 +203,7 @@ def separate_windows(unmixer, blocks, count, size, overlap, head=None):
 
     Arguments
     ---------
-    unmixer : unmixing.Unmixer
+    unmixer : unmixer.Unmixer
     blocks : iterable of numpy.ndarray, each [any number of samples]
         At the model's sampling rate.
     count : int
@@ -213,7 +213,7 @@ def separate_windows(unmixer, blocks, count, size, overlap, head=None):
     overlap : int
         Samples that windows share, at least.
     head : str, optional
-        See `unmixing.Unmixer`.
+        See `unmixer.Unmixer`.
 
     Yields
     ------
