@@ -1,4 +1,5 @@
-"""What every room may use, and nothing of ours that it uses itself.
+"""What every room may use: sound files, folders, errors that speak to the
+user, several processes.
 
-Sound files, folders, errors that speak to the user, several processes.
+May import nothing of ours.
 """
