@@ -23,7 +23,7 @@ import torch
 
 from dpcl_dprnn.inference import SpeechSeparator
 from dpcl_dprnn.inference.recordings import FileRecording
-from dpcl_dprnn.training.stopping import reuse_memory
+from dpcl_dprnn.training.machine import reuse_memory
 
 RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
 

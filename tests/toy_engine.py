@@ -6,7 +6,7 @@ from dpcl_dprnn.common.distributed import Shard
 from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
 from dpcl_dprnn.training.checkpoints import AtomicCheckpointer
 from dpcl_dprnn.training.engine import Engine
-from dpcl_dprnn.training.stopping import EarlyStopping
+from dpcl_dprnn.training.schedule import EarlyStopping
 
 LOSS_WEIGHTS = {"square": 1.0, "distance": 0.5}
 

@@ -1,8 +1,8 @@
-"""How long a run is, and its learning rate, in closed form."""
+"""How long a run is: its learning rate in closed form, and stopping early."""
 
 import pytest
 
-from dpcl_dprnn.training.schedule import TrapezoidSchedule
+from dpcl_dprnn.training.schedule import EarlyStopping, TrapezoidSchedule
 
 
 def rates(schedule, steps):
@@ -44,15 +44,36 @@ def test_minutes_count_before_steps_before_epochs(limits, done):
     assert schedule.done(steps=4, epochs=2.5, seconds=90) == done
 
 
-@pytest.mark.parametrize(
-    "limits, named",
-    [
-        ({}, "one of max_minutes"),
-        ({"total_steps": 0}, "total_steps is 0"),
-        ({"max_minutes": -1}, "max_minutes is -1"),
-        ({"total_steps": 5, "fall": 1.5}, "fall is 1.5"),
-    ],
-)
-def test_unfit_settings_are_named(limits, named):
-    with pytest.raises(ValueError, match=named):
-        TrapezoidSchedule(1.0, **limits)
+def epochs_until_stop(metrics, **options):
+    arguments = {
+        "limit": 20,
+        "limit_to_stop": 3,
+        "limit_warmup": 0,
+        "direction": "min",
+    }
+    counter = EarlyStopping(**{**arguments, **options})
+    for epoch in counter:
+        counter.update_metric(metrics(epoch))
+    return epoch
+
+
+@pytest.mark.parametrize("value", [-10.0, 0.0, 10.0])
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_constant_metric_stops(value, direction):
+    epochs = epochs_until_stop(lambda _: value, direction=direction)
+    assert epochs == 4  # the first is the best, three are no better
+
+
+@pytest.mark.parametrize("start", [-10.0, 0.005, 10.0])
+def test_any_improvement_goes_on(start):
+    assert epochs_until_stop(lambda n: start - 1e-3 * n) == 20
+
+
+@pytest.mark.parametrize("start", [-10.0, 10.0])
+def test_worsening_metric_stops(start):
+    assert epochs_until_stop(lambda n: start + n) == 4
+
+
+def test_patience_starts_anew_with_an_improvement():
+    metrics = [-1, -2, -1, -1, -3, -1, -1, -1, -9]
+    assert epochs_until_stop(lambda n: metrics[n - 1]) == 8

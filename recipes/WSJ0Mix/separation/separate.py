@@ -332,8 +332,9 @@ def _guarded(args):
 def run(args):
     """Load the model, then separate; return the exit status."""
     # Not before the options are read: these imports take seconds.
+    from dpcl_dprnn.common.program import exit_on_sigterm
     from dpcl_dprnn.inference import SpeechSeparator
-    from dpcl_dprnn.training.stopping import exit_on_sigterm, reuse_memory
+    from dpcl_dprnn.training.machine import reuse_memory
 
     check_numbers(args)
     options = {"precision": args.precision}

@@ -31,6 +31,7 @@ from dpcl_dprnn.common.errors import (
     told_once,
     writing_error,
 )
+from dpcl_dprnn.common.program import exit_on_sigterm
 from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
 from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
 from dpcl_dprnn.evaluation.examples import write_examples
@@ -42,6 +43,7 @@ from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
+from dpcl_dprnn.training.machine import reuse_memory
 from dpcl_dprnn.training.options import (
     check_evaluation,
     check_run_options,
@@ -50,7 +52,6 @@ from dpcl_dprnn.training.options import (
     settle_run_options,
 )
 from dpcl_dprnn.training.resuming import Settings
-from dpcl_dprnn.training.stopping import exit_on_sigterm, reuse_memory
 from dpcl_dprnn.unmixing.calibration import calibrated
 from dpcl_dprnn.unmixing.unmixer import Unmixer
 from prepare_data import prepare_manifests

@@ -11,6 +11,7 @@ from speechbrain.utils.fetching import fetch
 from yaml import YAMLError as PyYAMLError
 
 from ..common.errors import UserError, first_line
+from ..common.moved import with_new_names
 from ..model.separator import Separator
 from .safety import load_known
 
@@ -91,7 +92,7 @@ def load_hparams(path, overrides, safe):
         When the file is damaged, not of this kind, or not safe.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = with_new_names(pathlib.Path(path).read_text(encoding="utf-8"))
         if safe:
             hparams = load_known(text, path, overrides)
         else:

@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import RunOptions
 
 from ..common.errors import UserError, first_line
+from ..common.moved import moved_names, with_new_names
 
 WHOLE = ("num_spks", "sample_rate", "batch_size")
 POSITIVE = (*WHOLE, "training_crop")
@@ -127,6 +128,7 @@ def load_hparams(path, overrides):
             settings["data_folder"] = ""
             overrides += '\ndata_folder: ""\n'
         check_values(settings, path)
+        check_names(f"{text}\n{overrides}", path)
         return load_hyperpyyaml(text, overrides), overrides
     except (YAMLError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
@@ -234,6 +236,15 @@ def check_values(settings, path):
         raise UserError(
             "--data_folder is empty. Name the folder of the mixtures, or a "
             "folder of speakers with --speech_folder."
+        )
+
+
+def check_names(text, path):
+    """Name what has moved since the file was written."""
+    for old in moved_names(text):
+        raise UserError(
+            f"{path} names {old}, which is now {with_new_names(old)}. Change "
+            "it there."
         )
 
 

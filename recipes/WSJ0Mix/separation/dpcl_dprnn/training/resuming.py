@@ -11,6 +11,7 @@ from speechbrain.utils.checkpoints import (
 )
 
 from ..common.errors import UserError, few
+from ..common.moved import with_new_names
 
 # Keys that say where things lie, how long to go on or what to do afterwards:
 # a run may go on with others.
@@ -79,7 +80,8 @@ class Settings:
         folder = checkpointer.newest_whole()
         if folder is None or not (folder / "settings.ckpt").exists():
             return
-        then = json.loads((folder / "settings.ckpt").read_text("utf-8"))
+        text = (folder / "settings.ckpt").read_text("utf-8")
+        then = json.loads(with_new_names(text))
         changed = [
             f"{key} (was {then.get(key)!r}, is {self.values.get(key)!r})"
             for key in sorted({*then, *self.values})

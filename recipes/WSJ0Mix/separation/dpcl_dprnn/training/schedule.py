@@ -1,5 +1,13 @@
 """How long a training is, and how its learning rate goes."""
 
+import torch
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
+from speechbrain.utils.epoch_loop import EpochCounterWithStopper
+
 
 class TrapezoidSchedule:
     """Warm-up, plateau, and a linear fall to nothing at the end.
@@ -37,19 +45,6 @@ class TrapezoidSchedule:
         total_steps=None,
         number_of_epochs=None,
     ):
-        for name, value in (
-            ("max_minutes", max_minutes),
-            ("total_steps", total_steps),
-            ("number_of_epochs", number_of_epochs),
-        ):
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; it must be above 0")
-        if max_minutes is total_steps is number_of_epochs is None:
-            raise ValueError(
-                "one of max_minutes, total_steps and number_of_epochs is needed"
-            )
-        if not 0 <= fall <= 1:
-            raise ValueError(f"fall is {fall}; it must be from 0 to 1")
         self.lr = lr
         self.warmup_steps = warmup_steps
         self.fall = fall
@@ -94,3 +89,54 @@ class TrapezoidSchedule:
         warm = min(1.0, step / max(1, self.warmup_steps))
         left = min(1.0, max(0.0, 1.0 - done) / self.fall) if self.fall else 1.0
         return self.lr * warm * left
+
+
+@register_checkpoint_hooks
+class EarlyStopping(EpochCounterWithStopper):
+    """SpeechBrain's early stopping, mended for metrics below zero.
+
+    The parent asks for a relative improvement of 1e-6 but gets its sign
+    wrong for negative metrics, such as a loss in -dB: a constant value then
+    counts as an improvement for ever. Here any improvement counts. The number
+    of the epoch, `current`, is in shared memory, where the workers of a
+    loader that lives for several epochs see it too.
+
+    Example
+    -------
+    >>> counter = EarlyStopping(
+    ...     limit=10, limit_to_stop=2, limit_warmup=0, direction="min")
+    >>> for epoch in counter:
+    ...     counter.update_metric(-10.0)
+    >>> epoch
+    3
+    """
+
+    def __init__(self, limit, limit_to_stop, limit_warmup, direction):
+        self._current = torch.zeros((), dtype=torch.int64).share_memory_()
+        super().__init__(limit, limit_to_stop, limit_warmup, direction)
+        self.min_delta = 0.0
+
+    @property
+    def current(self):
+        """The number of the epoch, from 1; 0 before the first."""
+        return int(self._current)
+
+    @current.setter
+    def current(self, number):
+        self._current.fill_(number)
+
+    @mark_as_saver
+    def _save(self, path):
+        """See the parent, who is not registered: of it, checkpoints would
+        have the number of the epoch alone.
+        """
+        super()._save(path)
+
+    @mark_as_loader
+    def _recover(self, path, end_of_epoch=True):
+        """See the parent; the limits are those of now."""
+        super()._recover(path, end_of_epoch)
+        waited = self.current - self.best_limit
+        self.should_stop = (
+            self.current > self.limit_warmup and waited >= self.limit_to_stop
+        )

@@ -27,7 +27,7 @@ model: !new:torch.nn.Linear
     in_features: 2
     out_features: !ref <seed>
 speeds: [90, 100]
-precision: !apply:dpcl_dprnn.training.stopping.fastest_precision
+precision: !apply:dpcl_dprnn.training.machine.fastest_precision
 """
 
 

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from dpcl_dprnn.mixtures.live import DynamicMixtures, Mixer
-from dpcl_dprnn.training.stopping import EarlyStopping
+from dpcl_dprnn.training.schedule import EarlyStopping
 
 
 @pytest.fixture(scope="module")
