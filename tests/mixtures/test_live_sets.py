@@ -483,7 +483,7 @@ def test_settings_that_fit():
     changes = {"speakers": [1, 2], "overlap": [0, 1], "snr_db": -5, "train": 1}
     read = read_settings({**SETTINGS, **changes}, 2)
     assert read["speakers"] == (1, 2) and read["overlap"] == (0, 1)
-    assert read["snr_db"] == (-5, -5) and read["train"] == (1,)
+    assert read["snr_db"] == (-5, -5) and read["train"] == 1
 
 
 @pytest.mark.parametrize("name", ["noise_folder", "room_folder"])
