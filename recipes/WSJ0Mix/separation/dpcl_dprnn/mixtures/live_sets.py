@@ -10,7 +10,7 @@ from ..common.errors import UserError, few
 from ..speech.speakers import (
     find_speakers,
     find_training_speakers,
-    sound_files,
+    speech_files,
     split_folders,
 )
 from ..speech.store import JoinedStores, open_store
@@ -206,10 +206,10 @@ def _divide_sounds(folder, seed):
     folders = split_folders(folder)
     if all(folders.values()):
         return {
-            split: [file for each in paths for file in sound_files(each)]
+            split: [file for each in paths for file in speech_files(each)]
             for split, paths in folders.items()
         }
-    files = sound_files(folder)
+    files = speech_files(folder)
     if len(files) < len(SHORT_NAMES):
         return dict.fromkeys(SHORT_NAMES.values(), files)
     np.random.default_rng(seed).shuffle(files)
