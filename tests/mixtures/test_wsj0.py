@@ -7,7 +7,7 @@ import pytest
 from shorten import write_sphere
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.mixtures.lists import mixture_name, read_list
+from dpcl_dprnn.mixtures.lists import mixture_name
 from dpcl_dprnn.mixtures.wsj0 import (
     find_files,
     locate,
@@ -218,25 +218,6 @@ def test_lists(tmp_path, lists, where):
         "01to030v_0.76421_40na010x_-0.76421"
     ]
     assert list(read_lists(tmp_path / "unpacked", 2, ["tt"])) == ["tt"]
-
-
-@pytest.mark.parametrize("n_spks", [3, 4, 5])
-def test_more_speakers(tmp_path, n_spks):
-    """Of three and more speakers, some have a gain of 0."""
-    entries = [f"{path}.wav {n}" for n, path in enumerate(UTTERANCES[:n_spks])]
-    path = tmp_path / f"mix_{n_spks}_spk_tr.txt"
-    path.write_text(" ".join(entries) + " \n")
-    (mixture,) = read_lists(tmp_path, n_spks, ["tr"])["tr"].mixtures
-    assert [gain for _, gain in mixture] == list(range(n_spks))
-    with pytest.raises(UserError, match=rf"line 1, has {n_spks} speakers"):
-        read_list(path, 2)
-
-
-def test_lists_in_one_line(tmp_path):
-    """Line ends lost on the way: an answer, and not after hours."""
-    (tmp_path / "mix_2_spk_tr.txt").write_text(LINES["tr"].strip() * 2000)
-    with pytest.raises(UserError, match="line 1, "):
-        read_lists(tmp_path, 2, ["tr"])
 
 
 def test_bad_lists(tmp_path, lists):

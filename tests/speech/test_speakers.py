@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from shorten import write_sphere
+from shorten import write_speech
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.speech.speakers import (
@@ -17,12 +17,7 @@ NOISE = np.random.default_rng(0).integers(-3000, 3000, 16000, np.int16)
 
 
 def write(path, seconds=0.6, rate=8000):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = NOISE[: round(seconds * rate)]
-    if path.suffix in (".wv1", ".wv2", ".sph"):
-        write_sphere(path, samples, rate)
-    else:
-        soundfile.write(path, samples, rate)
+    write_speech(path, NOISE[: round(seconds * rate)], rate)
 
 
 def make_speech(folder, speakers, suffix=".wav"):

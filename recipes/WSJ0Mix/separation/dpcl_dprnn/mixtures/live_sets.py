@@ -120,6 +120,9 @@ def make_dynamic_sets(
             continue
         training = split == "train"
         crop = training_crop if training else round(LONGEST * sample_rate)
+        chances = None
+        if training:
+            chances = _chances(groups[short], store, numbers)
         mixer = Mixer(
             store,
             num_spks,
@@ -139,9 +142,7 @@ def make_dynamic_sets(
             [group for folder in groups[short] for group in folder],
             numbers[split],
             [seed, number],
-            chances=_chances(groups[short], store, numbers)
-            if training
-            else None,
+            chances=chances,
         )
     return sets
 
@@ -153,14 +154,11 @@ def _chances(folders, store, numbers):
     power, shares = numbers["speaker_power"], numbers["shares"]
     if power == 0 and shares is None:
         return None
-    weights = [
-        (
-            np.array([store.lengths[group].sum() for group in groups])
-            / store.rate
-        )
-        ** power
+    seconds = [
+        np.array([store.lengths[group].sum() for group in groups]) / store.rate
         for groups in folders
     ]
+    weights = [each**power for each in seconds]
     shares = shares or [[each.sum() for each in weights]] * 2
     first, last = (
         np.concatenate(
