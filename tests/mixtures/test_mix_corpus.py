@@ -204,14 +204,6 @@ def test_silent_utterance_is_named(mix, flat, tmp_path, jobs):
     assert {p.name for p in folder.iterdir()} == set(COUNTS)
 
 
-def test_truncated_utterance_stops_it_before_the_work(mix, flat, tmp_path):
-    content = (flat / "p03/u3_0.wav").read_bytes()
-    (flat / "p03/u3_0.wav").write_bytes(content[:-500])
-    with pytest.raises(UserError, match=r"u3_0\.wav is truncated"):
-        mix(out=tmp_path / "o")
-    assert not (tmp_path / "o").exists()
-
-
 @pytest.mark.parametrize(
     "options, message",
     [

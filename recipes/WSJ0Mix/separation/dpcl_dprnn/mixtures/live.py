@@ -184,6 +184,7 @@ def _stem(name):
     return stem[:LONGEST_STEM].decode(errors="ignore")
 
 
+@dataclasses.dataclass(eq=False)
 class DynamicMixtures(torch.utils.data.Dataset):
     """A set of mixtures that are made when they are asked for.
 
@@ -208,15 +209,12 @@ class DynamicMixtures(torch.utils.data.Dataset):
         Of the number of epochs gone by, to the `chances` of `Mixer.draw`.
     """
 
-    def __init__(
-        self, mixer, groups, count, seed, epoch_counter=None, chances=None
-    ):
-        self.mixer = mixer
-        self.chances = chances
-        self.groups = groups
-        self.count = count
-        self.seed = list(seed)
-        self.epoch_counter = epoch_counter
+    mixer: Mixer
+    groups: list
+    count: int
+    seed: list
+    epoch_counter: object = None
+    chances: object = None
 
     def __len__(self):
         return self.count

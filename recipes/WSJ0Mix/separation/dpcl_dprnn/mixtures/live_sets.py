@@ -8,6 +8,7 @@ import numpy as np
 
 from ..common.errors import UserError, few
 from ..speech.speakers import (
+    divide,
     find_speakers,
     find_training_speakers,
     speech_files,
@@ -210,13 +211,7 @@ def _divide_sounds(folder, seed):
     files = speech_files(folder)
     if len(files) < len(SHORT_NAMES):
         return dict.fromkeys(SHORT_NAMES.values(), files)
-    np.random.default_rng(seed).shuffle(files)
-    tenth = max(1, len(files) // 10)
-    return {
-        "tr": files[2 * tenth :],
-        "cv": files[:tenth],
-        "tt": files[tenth : 2 * tenth],
-    }
+    return divide(files, max(1, len(files) // 10), seed)
 
 
 def read_settings(settings, num_spks, folders=1):

@@ -63,7 +63,7 @@ def find_speakers(speech, n_spks=2, seed=1234):
     folders = split_folders(speech)
     missing = [split for split in SPLIT_FOLDERS if not folders[split]]
     if len(missing) == len(SPLIT_FOLDERS):
-        found = _divide(speech, _flat(speech), n_spks, seed)
+        found = _divide_speakers(speech, n_spks, seed)
     elif missing:
         raise UserError(
             f"{speech} has some of the folders train, valid and test, but no "
@@ -84,6 +84,20 @@ def find_speakers(speech, n_spks=2, seed=1234):
                 *(speech, shared[0], SPLIT_FOLDERS[split][0]),
             )
     return found
+
+
+def _divide_speakers(speech, n_spks, seed):
+    """80 % tr, 10 % cv and 10 % tt of a flat folder, n_spks at least."""
+    speakers, fewest = _flat(speech), len(SPLIT_FOLDERS) * n_spks
+    if len(speakers) < fewest:
+        raise UserError(
+            f"{speech} has too few speakers: {len(speakers)} folders with "
+            f"speech, one for each speaker. Training, validation and test need "
+            f"{n_spks} or more each, {fewest} in all. Add speakers."
+        )
+    held_out = max(n_spks, round(0.1 * len(speakers)))
+    cuts = divide(speakers, held_out, seed)
+    return {s: {n: speakers[n] for n in sorted(cuts[s])} for s in cuts}
 
 
 def find_training_speakers(speech, n_spks=2):
@@ -262,21 +276,14 @@ def _long_enough(path):
     return info.frames >= SHORTEST * info.rate
 
 
-def _divide(speech, speakers, n_spks, seed):
-    """Divide speakers into 80 % tr, 10 % cv and 10 % tt, n_spks at least."""
-    fewest = len(SPLIT_FOLDERS) * n_spks
-    if len(speakers) < fewest:
-        raise UserError(
-            f"{speech} has too few speakers: {len(speakers)} folders with "
-            f"speech, one for each speaker. Training, validation and test need "
-            f"{n_spks} or more each, {fewest} in all. Add speakers."
-        )
-    names = list(speakers)
-    np.random.default_rng(seed).shuffle(names)
-    held_out = max(n_spks, round(0.1 * len(names)))
-    cuts = {
-        "tr": names[2 * held_out :],
-        "cv": names[:held_out],
-        "tt": names[held_out : 2 * held_out],
+def divide(items, held_out, seed):
+    """`{"tr": [item, ...], "cv": [...], "tt": [...]}`, drawn: so many are held
+    out for cv, as many for tt.
+    """
+    items = list(items)
+    np.random.default_rng(seed).shuffle(items)
+    return {
+        "tr": items[2 * held_out :],
+        "cv": items[:held_out],
+        "tt": items[held_out : 2 * held_out],
     }
-    return {s: {n: speakers[n] for n in sorted(cuts[s])} for s in cuts}
