@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from shorten import write_sphere
 
+from dpcl_dprnn.common import folders
 from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.mixtures import wsj0 as wsj0_module
 from dpcl_dprnn.mixtures.lists import mixture_name
 from dpcl_dprnn.mixtures.wsj0 import (
     find_files,
@@ -112,8 +114,14 @@ def test_discs_in_parts(tmp_path, lists):
     assert index["si_dt_05/22g/22gc0105"] == {"wv1": str(target)}
 
 
-def test_best_kind_and_first_disc(tmp_path, lists):
+@pytest.mark.parametrize("reverse", [False, True])
+def test_best_kind_and_first_disc(tmp_path, lists, monkeypatch, reverse):
     """The original before a converted file, whatever the order of names."""
+
+    def walk(*args):
+        return sorted(folders.walk(*args), reverse=reverse)
+
+    monkeypatch.setattr(wsj0_module, "walk", walk)
     for name in ("a/wsj0/{}.wav", "b/wsj0/{}.flac", "c/wsj0/{}.wv2"):
         discs = make_wsj0(tmp_path / "discs", name)
     name = UTTERANCES[0]
