@@ -10,6 +10,7 @@ bit.
 import pathlib
 
 import numpy as np
+import soundfile
 
 FIRST_BYTES = b"ajkg\x02"
 HEADER = 1024
@@ -38,6 +39,15 @@ def write_sphere(path, samples, rate=16000, byte_order="01", **fields):
     kind = "<i2" if byte_order == "01" else ">i2"
     data = np.asarray(samples, dtype=np.int16).astype(kind).tobytes()
     _write(path, _header(samples, rate, byte_order, **fields) + data)
+
+
+def write_speech(path, samples, rate=8000):
+    """Write a file of the kind that its suffix says: WAV, FLAC or SPHERE."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".wv1", ".wv2", ".sph"):
+        write_sphere(path, samples, rate)
+    else:
+        soundfile.write(path, samples, rate)
 
 
 def write_shortened(path, samples, rate=16000, byte_order="01", **fields):

@@ -1,7 +1,6 @@
 """Compressed utterances are decoded once, and to the bit."""
 
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from shorten import write_shortened
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixtures import rendering
-from dpcl_dprnn.mixtures.decoding import decode_all
 from dpcl_dprnn.mixtures.sets import mix_wsj0
 from dpcl_dprnn.speech import sphere
 
@@ -51,36 +49,6 @@ def mix(base, **options):
     return mix_wsj0(*places, **options)[0]
 
 
-def test_to_the_bit_and_once(base, tmp_path, decoded):
-    files = sorted(map(str, base.rglob("*.wv1")))
-    for _ in range(2):
-        found = decode_all(files, tmp_path / "wav", jobs=1, progress=False)
-        assert list(found) == files
-        assert sorted(decoded) == sorted(STEMS)
-    for file, wav in found.items():
-        samples, rate = soundfile.read(wav, dtype="int16")
-        stem = os.path.basename(file).removesuffix(".wv1")
-        np.testing.assert_array_equal(samples, wsj0_tree.speech_of(stem))
-        assert rate == wsj0_tree.RATE
-
-
-def test_changed_file_is_decoded_again(base, tmp_path):
-    file = next(base.rglob("*.wv1"))
-    first = decode_all([str(file)], tmp_path, jobs=1, progress=False)
-    write_shortened(file, wsj0_tree.speech_of("another"))
-    second = decode_all([str(file)], tmp_path, jobs=1, progress=False)
-    samples, _ = soundfile.read(second[str(file)], dtype="int16")
-    np.testing.assert_array_equal(samples, wsj0_tree.speech_of("another"))
-    os.utime(file, ns=(0, 0))
-    third = decode_all([str(file)], tmp_path, jobs=1, progress=False)
-    assert len({*first.values(), *second.values(), *third.values()}) == 3
-
-
-def test_nothing_to_decode(tmp_path):
-    assert decode_all([], tmp_path / "wav") == {}
-    assert not (tmp_path / "wav").exists()
-
-
 def test_once_for_all_mixtures(base, decoded):
     """Whatever the rates and modes; what was decoded then goes."""
     out = mix(base, rates=[8000, 16000], modes=["min", "max"])
@@ -88,21 +56,37 @@ def test_once_for_all_mixtures(base, decoded):
     assert sorted(path.name for path in out.iterdir()) == ["wav16k", "wav8k"]
 
 
-def test_kept_after_a_kill(base, decoded, monkeypatch):
-    """A run that is started again decodes what is missing."""
+@pytest.fixture
+def scratch(base, monkeypatch):
+    """What a run had decoded that was killed when it began to mix."""
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(rendering, "write_wav", interrupted)
+        patch.setattr(rendering, "_render_task", interrupted)
         with pytest.raises(KeyboardInterrupt):
             mix(base)
     (folder,) = base.glob("out/2speakers/.decoded*")
-    sorted(folder.iterdir())[0].unlink()
-    (folder / ".half.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def test_to_the_bit(scratch):
+    read = [soundfile.read(path, dtype="int16") for path in scratch.iterdir()]
+    assert {rate for _, rate in read} == {wsj0_tree.RATE}
+    wanted = sorted(wsj0_tree.speech_of(stem).tobytes() for stem in STEMS)
+    assert sorted(samples.tobytes() for samples, _ in read) == wanted
+
+
+def test_kept_after_a_kill(base, decoded, scratch):
+    """A run that is started again decodes what is missing or has changed."""
+    (path,) = (base / "discs").rglob(f"{STEMS[0]}.wv1")
+    write_shortened(path, wsj0_tree.speech_of("another"))
+    sorted(scratch.iterdir())[0].unlink()
+    (scratch / ".half.wav").write_bytes(b"RIFF")
     out = mix(base)
-    assert len(decoded) == len(STEMS) + 1
+    assert len(decoded) - len(STEMS) in (1, 2)  # they may be the same one
+    assert STEMS[0] in decoded[len(STEMS) :]
     assert [path.name for path in out.iterdir()] == ["wav8k"]
 
 
@@ -121,24 +105,3 @@ def test_broken_file_is_named_before_mixing(base):
     with pytest.raises(UserError, match=f"{file} is silent"):
         mix(base)
     assert not list(base.glob("out/*/*/*/*/mix"))
-
-
-def test_space_for_it(base, monkeypatch):
-    """Two bytes a sample, in blocks, besides the mixtures."""
-    lengths = [len(wsj0_tree.speech_of(stem)) for stem in STEMS]
-    for text in LISTS.values():
-        lengths += 3 * list(map(shortest, text.splitlines()))
-    needed = sum(4096 * -(-(2 * n + 44) // 4096) for n in lengths)
-    usage = shutil.disk_usage(base)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    usage = usage._replace(free=needed - 1)
-    with pytest.raises(UserError, match=" MB more"):
-        mix(base)
-    usage = usage._replace(free=needed)
-    mix(base)
-
-
-def shortest(line):
-    """Samples of a mixture at 8 kHz."""
-    stems = wsj0_tree.utterances([line])
-    return min(len(wsj0_tree.at_8k(wsj0_tree.speech_of(s))) for s in stems)

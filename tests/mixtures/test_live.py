@@ -265,25 +265,9 @@ def test_range_of_noise(speech):
     assert np.mean(ratios) == pytest.approx(2.5, abs=2)
 
 
-@pytest.mark.parametrize("delay", [0, 37])
-def test_response_without_echoes_changes_nothing(delay, speech):
-    """However late and loud it is."""
-    rooms = Sounds(room=[0] * delay + [-0.3])
-    for dry, wet in zip(
-        mixtures(speech, 4, crop=1000),
-        mixtures(speech, 4, crop=1000, rooms=rooms),
-        strict=True,
-    ):
-        assert wet["id"] == dry["id"]
-        torch.testing.assert_close(
-            wet["sources"], -dry["sources"], atol=1e-5, rtol=0
-        )
-        assert torch.allclose(wet["mixture"], -dry["mixture"], atol=1e-5)
-
-
 def test_rooms(speech):
     """Convolution, aligned to the direct sound, with the energy kept."""
-    response = np.array([0.1, 0.0, 1.0, 0.5, 0.0, -0.3])
+    response = np.array([0.1, 0.0, -1.0, 0.5, 0.0, -0.3])
     rooms = Sounds(room=response)
     for dry, wet in zip(
         mixtures(speech, 4, crop=1000),

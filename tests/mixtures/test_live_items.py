@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from speech_in_memory import GROUPS, Sounds, contents, make_speech, mixtures
 from torch.utils.data import DataLoader
-from torch.utils.data.distributed import DistributedSampler
 
 from dpcl_dprnn.mixtures.live import DynamicMixtures, Mixer
 from dpcl_dprnn.training.schedule import EarlyStopping
@@ -108,24 +107,6 @@ def test_workers_make_the_same_items(
         wanted = contents(mixtures(speech, epoch=epoch, **everything))
         assert contents(loader) == wanted
     assert epoch == 2
-
-
-@pytest.mark.parametrize("count", [12, 13])
-def test_ranks_share_the_items(count, speech, everything):
-    dataset = mixtures(speech, count, **everything)
-    shares = [
-        DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=DistributedSampler(
-                dataset, num_replicas=2, rank=rank, drop_last=True
-            ),
-        )
-        for rank in range(2)
-    ]
-    seen = contents(item for share in shares for item in share)
-    whole = contents(dataset)
-    assert seen.items() <= whole.items() and len(seen) == 12
 
 
 def test_ids_can_be_names_of_files(tmp_path):

@@ -1,16 +1,16 @@
 """Folders of speakers become mixtures: by the rule, whole, and repeatable."""
 
-import hashlib
 import json
 
 import numpy as np
 import pytest
 import scipy.signal
 import soundfile
+from shorten import write_speech
 from test_mixing import burst, check_within_half_a_step, rule
+from wsj0_tree import contents, stamps
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.mixtures import rendering
 from dpcl_dprnn.mixtures.lists import format_mixture, mixture_name, read_list
 from dpcl_dprnn.mixtures.sets import mix_corpus
 from dpcl_dprnn.speech.levels import active_level
@@ -22,19 +22,19 @@ KINDS = ("s1", "s2", "s3")
 def make_speech(folder, speakers, rate=8000, suffix=".wav"):
     """Each speaker has a dull utterance of 0.6 s and a bright one of 0.7 s."""
     for number, speaker in enumerate(speakers):
-        (folder / speaker).mkdir(parents=True)
         for index in range(2):
             samples = burst(number * 10 + index, 0.6 + 0.1 * index, rate)
             samples[1:] += (0.9, -0.9)[index] * samples[:-1]
             samples *= 0.9 / np.abs(samples).max() / (1 + number)
             path = folder / speaker / f"u{number}_{index}{suffix}"
-            soundfile.write(path, samples, rate)
+            write_speech(path, samples, rate)
     return folder
 
 
 @pytest.fixture
 def flat(tmp_path):
-    return make_speech(tmp_path / "speech", [f"p{n:02}" for n in range(9)])
+    names = [f"p{n:02}" for n in range(9)]
+    return make_speech(tmp_path / "Sprecher, größer", names)
 
 
 @pytest.fixture
@@ -46,16 +46,6 @@ def mix(flat, tmp_path):
         return mix_corpus(speech, out, **options)
 
     return mix
-
-
-def digest(folder):
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(
-            path.read_bytes()
-        ).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("n_spks, mode", [(2, "min"), (3, "max")])
@@ -119,10 +109,10 @@ def test_levels_are_those_at_8_khz(mix, tmp_path, rate, suffix):
             check_mixture(speech, folder, mixture, "min", rate)
 
 
-def test_same_seed_same_bytes_whatever_the_jobs(mix, tmp_path):
+def test_same_seed_same_bytes(mix, tmp_path):
     outs = [
-        digest(mix(out=tmp_path / name, seed=seed, jobs=jobs)[0])
-        for name, seed, jobs in [("a", 1, 1), ("b", 1, 2), ("c", 2, 1)]
+        contents(mix(out=tmp_path / name, seed=seed)[0])
+        for name, seed in [("a", 1), ("b", 1), ("c", 2)]
     ]
     assert outs[0] == outs[1]
     assert len(outs[0]) == 3 + 3 + 3 * 12
@@ -138,32 +128,12 @@ def test_one_splits_size_does_not_change_the_others(mix, tmp_path):
     assert lists[0][0].startswith(lists[1][0])
 
 
-def test_flac_at_16k_is_resampled(mix, tmp_path):
-    """A 440 Hz tone stays one; its length halves."""
-    speech = tmp_path / "tones"
-    for split in ("tr", "dev", "tt"):
-        for number in range(2):
-            folder = speech / split / f"{split}{number}" / "deep"
-            folder.mkdir(parents=True)
-            tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
-            soundfile.write(folder / "tone.flac", tone, 16000)
-    out, _ = mix(speech)
-    path = next((out / "wav8k/min/tr/s1").iterdir())
-    samples, rate = soundfile.read(path)
-    assert (len(samples), rate) == (8000, 8000)
-    assert np.abs(np.fft.rfft(samples)).argmax() == 440
-
-
-def sounds(out):
-    return {p: p.stat().st_mtime_ns for p in out.rglob("*.wav")}
-
-
 def test_same_request_is_reused(mix):
     out, made = mix()
-    content, times = digest(out), sounds(out)
-    assert made and len(times) == 36
+    before = stamps(out.rglob("*.*"))
+    assert made and len(before) == 3 + 3 + 36
     assert mix() == (out, False)
-    assert digest(out) == content and sounds(out) == times
+    assert stamps(out.rglob("*.*")) == before
 
 
 def lengthen_an_utterance(flat):
@@ -181,7 +151,7 @@ def lengthen_an_utterance(flat):
 )
 def test_another_request_is_refused(mix, flat, options, change):
     out, _ = mix()
-    before = digest(out)
+    before = contents(out)
     if change:
         change(flat)
     with pytest.raises(
@@ -189,20 +159,20 @@ def test_another_request_is_refused(mix, flat, options, change):
     ) as caught:
         mix(**options)
     assert "\n" not in str(caught.value)
-    assert digest(out) == before
+    assert contents(out) == before
 
 
 def test_other_rate_and_mode_go_beside(mix):
     """The mixtures are the same ones, so the lists stay true."""
     out, _ = mix()
-    before = digest(out)
+    before = contents(out)
     for options in ({"mode": "max"}, {"rate": 16000}):
         with pytest.raises(UserError, match="already there, with other"):
             mix(**options, seed=2)
-        assert digest(out) == before
+        assert contents(out) == before
     for options in ({"mode": "max"}, {"rate": 16000}):
         assert mix(**options) == (out, True)
-    after = digest(out)
+    after = contents(out)
     assert {name: after[name] for name in before} == before
     assert len(after) == 3 + 3 * (3 + 3 * 12)
 
@@ -213,43 +183,9 @@ def test_folder_of_someone_elses_is_refused(mix, tmp_path):
     theirs.write_text("precious")
     with pytest.raises(UserError, match="min/cv is already there"):
         mix()
-    assert digest(tmp_path / "2speakers") == {
-        "wav8k/min/cv/mix/theirs.wav": hashlib.sha256(b"precious").hexdigest()
+    assert contents(tmp_path / "2speakers") == {
+        "wav8k/min/cv/mix/theirs.wav": b"precious"
     }
-
-
-def test_split_shows_when_it_is_whole(mix, tmp_path, monkeypatch):
-    """A run that ends in the middle is taken up where it stopped.
-
-    What a crash left of a mixture is made again.
-    """
-    whole = digest(mix(out=tmp_path / "whole")[0])
-    written, limit = [], 20
-    original = rendering.write_wav
-
-    def write_some(path, samples, rate):
-        if len(written) == limit:
-            raise KeyboardInterrupt
-        written.append(path)
-        original(path, samples, rate)
-
-    monkeypatch.setattr(rendering, "write_wav", write_some)
-    with pytest.raises(KeyboardInterrupt):
-        mix()
-    folder = tmp_path / "2speakers/wav8k/min"
-    assert {p.name for p in folder.iterdir()} == {
-        f".{split}-unfinished" for split in COUNTS
-    }
-    assert len(list(folder.rglob("*.wav"))) == 20
-    cut, empty = written[0], written[5]
-    cut.write_bytes(cut.read_bytes()[:-100])
-    empty.write_bytes(b"")
-    (cut.parent / ".half.wav").write_bytes(b"RIFF")
-    limit = None
-    assert mix() == (tmp_path / "2speakers", True)
-    # 6 mixtures had all their 3 files; of these, 2 were broken since.
-    assert len(written) == 20 + 36 - 6 * 3 + 2 * 3
-    assert digest(tmp_path / "2speakers") == whole
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -266,14 +202,6 @@ def test_silent_utterance_is_named(mix, flat, tmp_path, jobs):
         path.unlink()
     assert mix(jobs=jobs) == (tmp_path / "2speakers", True)
     assert {p.name for p in folder.iterdir()} == set(COUNTS)
-
-
-def test_truncated_utterance_stops_it_before_the_work(mix, flat, tmp_path):
-    content = (flat / "p03/u3_0.wav").read_bytes()
-    (flat / "p03/u3_0.wav").write_bytes(content[:-500])
-    with pytest.raises(UserError, match=r"u3_0\.wav is truncated"):
-        mix(out=tmp_path / "o")
-    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,9 @@ import sys
 import time
 
 import pytest
-import soundfile
 import wsj0_tree
 
 import prepare_data
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixtures import rendering
 from dpcl_dprnn.mixtures.sets import mix_wsj0
 
@@ -213,65 +211,16 @@ def interrupt(monkeypatch):
     return run
 
 
-def change_samples(path, change):
-    samples, rate = soundfile.read(path, dtype="int16")
-    change(samples)
-    soundfile.write(path, samples, rate)
-
-
-def truncate(paths):
-    os.truncate(paths["s1"], paths["s1"].stat().st_size - 100)
-
-
-def empty(paths):
-    os.truncate(paths["mix"], 0)
-
-
-def zero_one(paths):
-    change_samples(paths["s2"], lambda samples: samples.fill(0))
-
-
-def zero_all(paths):
-    for path in paths.values():
-        change_samples(path, lambda samples: samples.fill(0))
-
-
-def flip(paths):
-    def invert(samples):
-        samples[2000:2010] ^= 0x0400
-
-    change_samples(paths["mix"], invert)
-
-
-def cut_one(paths):
-    """A whole file, but of another length."""
-    samples, rate = soundfile.read(paths["s1"], dtype="int16")
-    soundfile.write(paths["s1"], samples[:-1], rate)
-
-
-def other_rate(paths):
-    for path in paths.values():
-        soundfile.write(path, soundfile.read(path, dtype="int16")[0], 16000)
-
-
-def remove(paths):
-    paths["s2"].unlink()
-
-
-DAMAGES = (truncate, empty, zero_one, zero_all, flip, cut_one)
-DAMAGES += (other_rate, remove)
-
-
 def test_damaged_files_are_made_again(few, interrupt, undisturbed):
-    """One mixture each; the others are not touched."""
+    """A crash of the computer may leave empty ones."""
     kept = interrupt(few, 3 * 12)
-    names = sorted({path.name for path in kept})
-    for name, damage in zip(names, DAMAGES):  # noqa: B905
-        damage({k: few.partial / k / name for k in ("mix", "s1", "s2")})
-    intact = {k: s for k, s in kept.items() if k.name not in names[:8]}
-    assert len(intact) == 3 * 4
+    one, other, *intact = sorted({path.name for path in kept})
+    os.truncate(few.partial / "mix" / one, 0)
+    (few.partial / "s2" / other).unlink()
     few.run()
-    few.check(undisturbed["few"], intact)
+    kept = {key: stamp for key, stamp in kept.items() if key.name in intact}
+    assert len(kept) == 3 * 10
+    few.check(undisturbed["few"], kept)
 
 
 def test_leftovers_of_other_options_go(
@@ -298,36 +247,6 @@ def on_disk(folder):
     return sum(-(-size // 4096) * 4096 for size in sizes)
 
 
-def set_free(monkeypatch, free):
-    usage = shutil._ntuple_diskusage(10**12, 10**12 - free, int(free))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-
-
-def test_small_disk_is_refused_at_once(few, undisturbed, command, monkeypatch):
-    """As large as what the mixtures take is enough, and less is not."""
-    needed = on_disk(undisturbed["few"].out)
-    set_free(monkeypatch, 0.97 * needed)
-    status, line = command(few.words("--jobs", "1"))
-    assert status == 1 and not few.out.exists()
-    mixtures = needed - 4096  # of what they are made of, a file says
-    more = f"the mixtures take {mixtures / 1e6:.1f} MB more. Free some"
-    assert f"has {0.97 * needed / 1e6:.1f} MB free, but {more}" in line
-    set_free(monkeypatch, needed)
-    few.run()
-    few.check(undisturbed["few"])
-
-
-def test_space_is_that_for_the_rest(few, interrupt, undisturbed, monkeypatch):
-    kept = interrupt(few, 30)
-    needed = on_disk(undisturbed["few"].out) - on_disk(few.out)
-    set_free(monkeypatch, 0.95 * needed)
-    with pytest.raises(UserError, match=" MB more"):
-        few.run()
-    set_free(monkeypatch, needed + 4096)
-    few.run()
-    few.check(undisturbed["few"], kept)
-
-
 @pytest.fixture
 def mount(tmp_path):
     """A file system in memory, as small as need be."""
@@ -350,10 +269,9 @@ def mount(tmp_path):
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_disk_fills_up(base, mount, undisturbed, command, monkeypatch, jobs):
-    """Another program took the space; then there is more."""
+def test_disk_fills_up(base, mount, undisturbed, command, jobs):
+    """Then there is more space."""
     size = on_disk(undisturbed["few"].out)
-    set_free(monkeypatch, 10**9)
     work = Work(base, mount(f"size={size // 2}") / "out", "few")
     status, line = command(work.words("--jobs", jobs))
     assert status == 1 and line.startswith("prepare_data.py: error: ")
@@ -440,18 +358,3 @@ def test_finished_split_that_lost_files(few, undisturbed, caplog, lose, kept):
     after = few.finished()
     same = {key for key in before if before[key] == after[key]}
     assert len(same) == 3 * kept
-
-
-def test_space_for_the_lost_files_is_enough(few, undisturbed, monkeypatch):
-    """With less, the split stays as it is."""
-    few.run()
-    whole = on_disk(few.out)
-    lose_one(few.folder)
-    lost = whole - on_disk(few.out)
-    set_free(monkeypatch, lost - 1)
-    with pytest.raises(UserError, match=" MB more"):
-        few.run()
-    assert list(few.above.iterdir()) == [few.folder]
-    set_free(monkeypatch, lost)
-    few.run()
-    few.check(undisturbed["few"])

@@ -3,26 +3,21 @@
 import numpy as np
 import pytest
 import soundfile
-from shorten import write_sphere
+from shorten import write_speech
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.speech.speakers import (
     find_speakers,
     find_training_speakers,
     read_utterance,
-    sound_files,
+    speech_files,
 )
 
 NOISE = np.random.default_rng(0).integers(-3000, 3000, 16000, np.int16)
 
 
 def write(path, seconds=0.6, rate=8000):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = NOISE[: round(seconds * rate)]
-    if path.suffix in (".wv1", ".wv2", ".sph"):
-        write_sphere(path, samples, rate)
-    else:
-        soundfile.write(path, samples, rate)
+    write_speech(path, NOISE[: round(seconds * rate)], rate)
 
 
 def make_speech(folder, speakers, suffix=".wav"):
@@ -174,7 +169,7 @@ def test_links_back_up_end(tmp_path):
     (folder / "x.wav").touch()
     for number in range(3):
         (folder / f"up{number}").symlink_to(tmp_path)
-    assert sound_files(tmp_path) == [folder / "x.wav"]
+    assert speech_files(tmp_path) == [folder / "x.wav"]
 
 
 def test_second_microphone_alone_is_no_speech(wsj0):
@@ -241,7 +236,7 @@ def test_sound_files(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = [p.relative_to(tmp_path).as_posix() for p in sound_files(tmp_path)]
+    found = [p.relative_to(tmp_path).as_posix() for p in speech_files(tmp_path)]
     assert found == ["a.flac", "b/c.wv1", "b.SPH"]
 
 
@@ -253,7 +248,7 @@ def test_one_file_of_each_utterance(tmp_path):
             (tmp_path / f"u.{number}{suffix}").touch()
     (tmp_path / "u.wav").touch()
     names = [f"u.{number}{kind}" for number, kind in enumerate(kinds)]
-    assert sound_files(tmp_path) == [
+    assert speech_files(tmp_path) == [
         tmp_path / name for name in (*names, "u.wav")
     ]
 

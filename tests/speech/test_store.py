@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import soundfile
-from shorten import write_sphere
+from shorten import write_speech
 
 from dpcl_dprnn.common.audio import resample
 from dpcl_dprnn.common.errors import UserError
@@ -34,13 +34,7 @@ def originals():
 def speech(tmp_path, originals):
     folder = tmp_path / "speech"
     for name, samples in zip(NAMES, originals, strict=True):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rate = 16000 if "16k" in name else RATE
-        if path.suffix == ".wv1":
-            write_sphere(path, samples, rate)
-        else:
-            soundfile.write(path, samples, rate)
+        write_speech(folder / name, samples, 16000 if "16k" in name else RATE)
     return folder
 
 

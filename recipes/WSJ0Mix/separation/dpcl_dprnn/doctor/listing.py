@@ -7,6 +7,7 @@ import typing
 
 from ..common.audio import SOUND_SUFFIXES
 from ..common.errors import UserError, few
+from ..common.names import utterances_and_gains
 from ..datasets.layouts import SPLITS
 from ..mixtures.places import unfinished
 from .report import Kind, Problem
@@ -16,7 +17,6 @@ WSJ0_UTTERANCE = re.compile(r"(\d[0-9a-z]{2})[a-z][0-9a-z]{4}")
 LIBRISPEECH_UTTERANCE = re.compile(r"(\d+)-\d+-\d+")
 EMBEDDED_UTTERANCE = re.compile(r"((?:train|valid|test)\d+)_\d+")
 UTTERANCES = (WSJ0_UTTERANCE, LIBRISPEECH_UTTERANCE, EMBEDDED_UTTERANCE)
-GAIN = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)"
 
 
 class Mixture(typing.NamedTuple):
@@ -184,11 +184,9 @@ def name_parts(name, num_spks):
     >>> name_parts("4077-13754-0001_5142-33396-0065", 2)
     (('4077', '5142'), ())
     """
-    match = re.fullmatch("_".join([f"(.+)_{GAIN}"] * num_spks), name)
-    utterances = match.groups()[::2] if match else name.split("_")
-    gains = tuple(map(float, match.groups()[1::2])) if match else ()
+    utterances, gains = utterances_and_gains(name, num_spks)
     for pattern in UTTERANCES:
         speakers = [pattern.fullmatch(each) for each in utterances]
         if len(speakers) == num_spks and all(speakers):
-            return tuple(speaker[1] for speaker in speakers), gains
-    return (), gains
+            return tuple(speaker[1] for speaker in speakers), tuple(gains)
+    return (), tuple(gains)

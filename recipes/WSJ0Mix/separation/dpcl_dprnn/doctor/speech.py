@@ -5,7 +5,12 @@ import pathlib
 
 from ..common.errors import few
 from ..common.parallel import parallel_map
-from ..speech.speakers import SHORTEST, SPLITS, sound_files, split_folders
+from ..speech.speakers import (
+    SHORTEST,
+    SPLIT_FOLDERS,
+    speech_files,
+    split_folders,
+)
 from .facts import hours_of, lengths_of, sample
 from .files import check_speech
 from .report import Kind, Problem, Report, folder_problem
@@ -103,7 +108,7 @@ def list_speech(speech, on_error):
     splits, loose = {}, []
     for split, folders in split_folders(speech).items():
         for folder in folders:
-            speakers = splits.setdefault(SPLITS[split][0], {})
+            speakers = splits.setdefault(SPLIT_FOLDERS[split][0], {})
             _list_speakers(folder, speakers, loose, on_error)
     if not splits:
         splits["all"] = {}
@@ -113,7 +118,7 @@ def list_speech(speech, on_error):
 
 def _list_speakers(folder, found, loose, on_error):
     """Add the utterances below a folder, by speaker."""
-    for path in sound_files(folder, on_error):
+    for path in speech_files(folder, on_error):
         inside = path.relative_to(folder).parts
         if len(inside) > 1:
             found.setdefault(inside[0], []).append(str(path))
@@ -171,12 +176,12 @@ def _speakers_at_fault(speech, splits):
     """Missing splits, too few speakers, and speakers in two splits."""
     if "all" in splits:
         count = len(splits["all"])
-        if count >= 2 * len(SPLITS):
+        if count >= 2 * len(SPLIT_FOLDERS):
             return []
-        detail = f"{count}; three splits of 2 need {2 * len(SPLITS)}"
+        detail = f"{count}; three splits of 2 need {2 * len(SPLIT_FOLDERS)}"
         return [Problem(Kind.NO_SPEAKERS, str(speech), detail)]
     problems, first = [], {}
-    for split, *_ in SPLITS.values():
+    for split, *_ in SPLIT_FOLDERS.values():
         if split not in splits:
             problems.append(Problem(Kind.NO_SPLIT, split))
         elif len(splits[split]) < 2:

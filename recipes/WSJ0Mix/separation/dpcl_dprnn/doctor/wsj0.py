@@ -9,8 +9,7 @@ import numpy as np
 from ..common.audio import resample
 from ..common.errors import UserError
 from ..common.parallel import parallel_map
-from ..mixtures.wsj0 import KINDS, find_files
-from ..mixtures.wsj0_tables import read_levels
+from ..mixtures.wsj0 import KINDS, find_files, read_levels
 from ..speech.levels import LEVEL_RATE, active_level
 from ..speech.sphere import find_decoder, read_speech, speech_info
 from .facts import hours_of, sample

@@ -3,16 +3,13 @@
 import csv
 import logging
 import pathlib
-import re
 
 from ..common.errors import UserError
+from ..common.names import utterances_and_gains
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("gender", "sex", "register")  # the first that there is
-# In dB, after an utterance; 0 in wsj0-3mix. No more digits without a point:
-# those number an utterance.
-GAIN = r"_-?(?:\d+\.\d+|\d)(?:e-\d+)?"
 
 
 def speaker_groups(place):
@@ -104,13 +101,8 @@ def groups_of(snt_id, groups):
     >>> groups_of("0-7_19-198-0000_1.98_260-123-1_-1.98", {"19": "F"})
     []
     """
-    if re.search(GAIN + "$", snt_id):
-        name = re.sub(r"^\d+-\d+_", "", snt_id)  # epoch, number, on the fly
-        utterances = re.findall(f"(.+?){GAIN}(?:_|$)", name)
-    else:
-        utterances = snt_id.split("_")
     found = []
-    for utterance in utterances:
+    for utterance in utterances_and_gains(snt_id)[0]:
         speakers = [s for s in groups if _is_of(utterance, s)]
         if not speakers:
             return []

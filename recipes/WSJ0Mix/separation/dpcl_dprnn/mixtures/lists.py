@@ -127,12 +127,8 @@ def read_list(path, n_spks=None):
         When the file cannot be read or a line does not fit the format or the
         number of speakers, or has a gain beyond 60 dB.
     """
-    try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the list {path}: {error}.") from error
     mixtures = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         mixture = _parse_mixture(line)
         if not mixture:
             raise UserError(
@@ -164,3 +160,11 @@ def _parse_mixture(line):
         mixture.append((match[1], float(match[2])))
         position = match.end()
     return mixture
+
+
+def read_lines(path):
+    """The lines of a text file, or a `UserError` that names it."""
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read {path}: {error}.") from error

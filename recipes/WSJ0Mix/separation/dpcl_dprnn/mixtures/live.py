@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from ..common.audio import resample
+from .mixing import PEAK
 
-MAX_PEAK = 0.9  # of mixtures and sources, as in wsj0-mix
 PAUSE = 0.01  # of the active level: a piece with less has no speech in it
 TRIES = 50  # to find a piece with speech, in recordings with long pauses
 LONGEST_STEM = 32  # bytes; five of them still fit in a file's name
@@ -20,7 +20,7 @@ class Mixer:
 
     Arguments
     ---------
-    speech : speech_store.SpeechStore
+    speech : SpeechStore or JoinedStores
         The utterances.
     num_spks : int
         Rows of the sources, C.
@@ -36,13 +36,13 @@ class Mixer:
     overlap : tuple of float
         Range to draw the ratio from by which a speaker and the next one
         overlap in time. (1, 1) is full overlap, as in wsj0-mix.
-    noise : speech_store.SpeechStore, optional
+    noise : SpeechStore, optional
         Noises to add a piece of.
     snr_db : tuple of float
         Range of the ratio of the speech to the noise.
     noise_probability : float
         Share of the mixtures that have noise.
-    rooms : speech_store.SpeechStore, optional
+    rooms : SpeechStore, optional
         Impulse responses, one of which each source is heard through.
     room_probability : float
         Share of the mixtures that are heard in rooms.
@@ -116,7 +116,7 @@ class Mixer:
         if self.noise is not None and happens(self.noise_probability, rng):
             mixture = mixture + self._noise(mixture, rng)
         peak = max(np.abs(sources).max(), np.abs(mixture).max())
-        factor = np.float32(MAX_PEAK / (peak or 1.0))
+        factor = np.float32(PEAK / (peak or 1.0))
         name = "_".join(
             f"{_stem(self.speech.names[u])}_{g:.4f}"
             for u, g in zip(chosen, gains, strict=True)
@@ -184,6 +184,7 @@ def _stem(name):
     return stem[:LONGEST_STEM].decode(errors="ignore")
 
 
+@dataclasses.dataclass(eq=False)
 class DynamicMixtures(torch.utils.data.Dataset):
     """A set of mixtures that are made when they are asked for.
 
@@ -208,15 +209,12 @@ class DynamicMixtures(torch.utils.data.Dataset):
         Of the number of epochs gone by, to the `chances` of `Mixer.draw`.
     """
 
-    def __init__(
-        self, mixer, groups, count, seed, epoch_counter=None, chances=None
-    ):
-        self.mixer = mixer
-        self.chances = chances
-        self.groups = groups
-        self.count = count
-        self.seed = list(seed)
-        self.epoch_counter = epoch_counter
+    mixer: Mixer
+    groups: list
+    count: int
+    seed: list
+    epoch_counter: object = None
+    chances: object = None
 
     def __len__(self):
         return self.count

@@ -1,6 +1,6 @@
 """From a folder of speakers to the datasets of training, mixed on the fly."""
 
-import dataclasses
+import functools
 import logging
 import pathlib
 
@@ -8,9 +8,10 @@ import numpy as np
 
 from ..common.errors import UserError, few
 from ..speech.speakers import (
+    divide,
     find_speakers,
     find_training_speakers,
-    sound_files,
+    speech_files,
     split_folders,
 )
 from ..speech.store import JoinedStores, open_store
@@ -18,10 +19,10 @@ from .live import DynamicMixtures, Mixer
 
 logger = logging.getLogger(__name__)
 
-SPLITS = {"train": "tr", "valid": "cv", "test": "tt"}
+SHORT_NAMES = {"train": "tr", "valid": "cv", "test": "tt"}
 LONGEST = 30  # seconds of a mixture: a recording of hours is no utterance
 SINGLE = (  # settings of one number
-    *SPLITS,
+    *SHORT_NAMES,
     "gain_db",
     "noise_probability",
     "room_probability",
@@ -98,78 +99,68 @@ def make_dynamic_sets(
                 *(folder, folders[0], few(known)),
             )
         found.append({"tr": {n: others[n] for n in others if n not in known}})
-    stores = [
-        _open_speech(folder, each, sample_rate, cache)
-        for folder, each in zip(folders, found, strict=True)
-    ]
-    store = stores[0] if len(stores) == 1 else JoinedStores(stores)
-    groups, first = {}, 0
-    for one, each in zip(stores, found, strict=True):
-        indices = {n: first + i for i, n in enumerate(one.names)}
-        for short, people in each.items():
+    stores, groups, first = [], {}, 0
+    for folder, each in zip(folders, found, strict=True):
+        people = [us for split in each.values() for us in split.values()]
+        names = sorted(name for utterances in people for name in utterances)
+        stores.append(open_store(folder, names, sample_rate, cache))
+        indices = {name: first + n for n, name in enumerate(names)}
+        for short, split in each.items():
             groups.setdefault(short, []).append(
-                [[indices[u] for u in us] for us in people.values()]
+                [[indices[u] for u in us] for us in split.values()]
             )
-        first += len(one)
+        first += len(names)
+    store = stores[0] if len(stores) == 1 else JoinedStores(stores)
     noises, rooms = (
         _open_sounds(settings, name, sample_rate, cache, seed)
         for name in ("noise_folder", "room_folder")
     )
     sets = {}
-    for number, (split, short) in enumerate(SPLITS.items()):
+    for number, (split, short) in enumerate(SHORT_NAMES.items()):
         if short not in speakers:
             continue
         training = split == "train"
         crop = training_crop if training else round(LONGEST * sample_rate)
+        chances = None
+        if training:
+            chances = _chances(groups[short], store, numbers)
         mixer = Mixer(
             store,
             num_spks,
             speakers=numbers["speakers"],
             crop=crop,
             speeds=numbers["speeds"] if training else (100,),
-            gain_db=numbers["gain_db"][0],
+            gain_db=numbers["gain_db"],
             overlap=numbers["overlap"],
             noise=noises[short],
             snr_db=numbers["snr_db"],
-            noise_probability=numbers["noise_probability"][0],
+            noise_probability=numbers["noise_probability"],
             rooms=rooms[short],
-            room_probability=numbers["room_probability"][0],
+            room_probability=numbers["room_probability"],
         )
         sets[split] = DynamicMixtures(
             mixer,
             [group for folder in groups[short] for group in folder],
-            numbers[split][0],
+            numbers[split],
             [seed, number],
-            chances=_chances(groups[short], store, numbers, training),
+            chances=chances,
         )
     return sets
 
 
-def _open_speech(folder, speakers, sample_rate, cache):
-    """The store of all utterances of a folder's speakers."""
-    names = sorted(
-        name
-        for each in speakers.values()
-        for utterances in each.values()
-        for name in utterances
-    )
-    return open_store(folder, names, sample_rate, cache)
-
-
-def _chances(folders, store, numbers, training):
-    """How likely speakers are to be drawn, or None where all are alike."""
-    power, shares = numbers["speaker_power"][0], numbers["shares"]
-    if not training or (power == 0 and shares is None):
+def _chances(folders, store, numbers):
+    """How likely speakers are to be drawn, by the epochs gone by, or None where
+    all are alike.
+    """
+    power, shares = numbers["speaker_power"], numbers["shares"]
+    if power == 0 and shares is None:
         return None
     seconds = [
         np.array([store.lengths[group].sum() for group in groups]) / store.rate
         for groups in folders
     ]
     weights = [each**power for each in seconds]
-    if shares is None:
-        together = np.concatenate(weights)
-        together /= together.sum()
-        return Chances(together, together, 1)
+    shares = shares or [[each.sum() for each in weights]] * 2
     first, last = (
         np.concatenate(
             [s * w / w.sum() for s, w in zip(each, weights, strict=True)]
@@ -177,35 +168,21 @@ def _chances(folders, store, numbers, training):
         / sum(each)
         for each in shares
     )
-    return Chances(first, last, numbers["share_epochs"][0])
+    return functools.partial(
+        _change, first=first, last=last, duration=numbers["share_epochs"]
+    )
 
 
-@dataclasses.dataclass
-class Chances:
-    """How likely each speaker is to be drawn, in the course of the epochs.
-
-    Arguments
-    ---------
-    first, last : numpy.ndarray
-        At first, and from `epochs` on.
-    epochs : float
-        In which they change from one to the other, in a straight line.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
-    epochs: float
-
-    def __call__(self, epochs):
-        """After so many epochs; sums to 1."""
-        done = min(1.0, epochs / self.epochs)
-        return (1 - done) * self.first + done * self.last
+def _change(epochs, first, last, duration):
+    """From the first chances to the last ones in a straight line."""
+    done = min(1.0, epochs / duration)
+    return (1 - done) * first + done * last
 
 
 def _open_sounds(settings, name, sample_rate, cache, seed):
     """The stores of noises or impulse responses, by split, or None."""
     if not settings[name]:
-        return dict.fromkeys(SPLITS.values())
+        return dict.fromkeys(SHORT_NAMES.values())
     folder, key = pathlib.Path(str(settings[name])), f"dynamic_mixing.{name}"
     if not folder.is_dir():
         raise UserError(f"{key}: {folder} is not a folder.")
@@ -228,19 +205,13 @@ def _divide_sounds(folder, seed):
     folders = split_folders(folder)
     if all(folders.values()):
         return {
-            split: [file for each in paths for file in sound_files(each)]
+            split: [file for each in paths for file in speech_files(each)]
             for split, paths in folders.items()
         }
-    files = sound_files(folder)
-    if len(files) < len(SPLITS):
-        return dict.fromkeys(SPLITS.values(), files)
-    np.random.default_rng(seed).shuffle(files)
-    tenth = max(1, len(files) // 10)
-    return {
-        "tr": files[2 * tenth :],
-        "cv": files[:tenth],
-        "tt": files[tenth : 2 * tenth],
-    }
+    files = speech_files(folder)
+    if len(files) < len(SHORT_NAMES):
+        return dict.fromkeys(SHORT_NAMES.values(), files)
+    return divide(files, max(1, len(files) // 10), seed)
 
 
 def read_settings(settings, num_spks, folders=1):
@@ -258,16 +229,21 @@ def read_settings(settings, num_spks, folders=1):
     Returns
     -------
     dict
-        The settings that are numbers, each a tuple of one or more; `shares` as
-        two lists of numbers, or None.
+        The settings that are numbers; tuples of those that may be several.
+        `shares` as two lists of numbers, or None.
 
     Raises
     ------
     UserError
         Names the setting that is unfit.
     """
+    if not isinstance(settings, dict):
+        raise UserError(
+            f"dynamic_mixing is {settings!r}; it needs settings, such as "
+            "{train: 20000}."
+        )
     limits = {
-        **dict.fromkeys(SPLITS, (int, 1, 10**9)),
+        **dict.fromkeys(SHORT_NAMES, (int, 1, 10**9)),
         "speakers": (int, 1, num_spks),
         "speeds": (int, 50, 200),
         "gain_db": (float, 0, 100),
@@ -278,7 +254,12 @@ def read_settings(settings, num_spks, folders=1):
         "speaker_power": (float, 0, 10),
         "share_epochs": (float, 1e-6, 10**9),
     }
-    _check_names(settings, [*limits, "shares", "noise_folder", "room_folder"])
+    for name in (*limits, "shares", "noise_folder", "room_folder"):
+        if name not in settings:
+            raise UserError(
+                f"dynamic_mixing has no {name}. Add it, as in the hparams "
+                "files of the recipe."
+            )
     read = {
         name: _read_numbers(name, settings[name], *limit)
         for name, limit in limits.items()
@@ -315,23 +296,8 @@ def _read_shares(shares, folders):
     return shares
 
 
-def _check_names(settings, names):
-    """Refuse settings that are none, or lack one."""
-    if not isinstance(settings, dict):
-        raise UserError(
-            f"dynamic_mixing is {settings!r}; it needs settings, such as "
-            "{train: 20000}."
-        )
-    missing = [name for name in names if name not in settings]
-    if missing:
-        raise UserError(
-            f"dynamic_mixing has no {missing[0]}. Add it, as in the hparams "
-            "files of the recipe."
-        )
-
-
 def _read_numbers(name, value, kind, lowest, highest):
-    """A setting of one or more numbers as a tuple."""
+    """A setting of one number, or the tuple of one of several."""
     values = value if isinstance(value, list | tuple) else [value]
     allowed = int if kind is int else int | float
     fits = all(
@@ -348,4 +314,4 @@ def _read_numbers(name, value, kind, lowest, highest):
             f"dynamic_mixing.{name} is {value!r}; it needs {numbers} from "
             f"{lowest} to {highest}."
         )
-    return tuple(values)
+    return value if single else tuple(values)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+PEAK = 0.9  # of the loudest of a mixture and its sources
+
 
 def mix_sources(sources, levels, gains_db, mode="min"):
     """Mix utterances by the rule of wsj0-mix.
@@ -52,7 +54,7 @@ def mix_sources(sources, levels, gains_db, mode="min"):
     mixture = scaled.sum(axis=0)
     peak = max(np.abs(scaled).max(), np.abs(mixture).max())
     # A peak of 0: every source begins with a pause longer than the cut.
-    factor = 0.9 * 32768 / (peak or 1.0)
+    factor = PEAK * 32768 / (peak or 1.0)
     mixture, scaled = (
         np.round(x * factor).astype(np.int16) for x in (mixture, scaled)
     )

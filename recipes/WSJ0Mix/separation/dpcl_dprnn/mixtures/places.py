@@ -1,4 +1,4 @@
-"""Where the mixtures of a split go, and whether they are there.
+"""Where the mixtures of a split go, and which of them are there.
 
 They are written into a hidden folder beside their place, which gets its name
 when it is whole. What it is made of is recorded in it.
@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import shutil
+import typing
 
 from ..common.audio import write_text
 from ..common.errors import UserError
@@ -18,32 +19,29 @@ from ..common.errors import UserError
 logger = logging.getLogger(__name__)
 
 
+class Source(typing.NamedTuple):
+    """What one speaker says in a mixture."""
+
+    name: str  # of the utterance, as in a list of mixtures
+    file: str
+    gain_db: float
+    level: float | None = None  # active level where it is known
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where a split goes, at one rate and in one mode."""
 
-    target: pathlib.Path
+    folder: pathlib.Path  # when all is done
     rate: int
     mode: str
-    split: str
-    mixtures: dict  # {name: [rendering.Source, ...]}
+    mixtures: dict  # {name: [Source, ...]}
     record: dict  # what it is made of
-
-    @property
-    def folder(self):
-        """The folder when all is done."""
-        above = self.target / f"wav{self.rate / 1000:g}k" / self.mode
-        return above / self.split
 
     @property
     def partial(self):
         """The folder until then."""
         return unfinished(self.folder)
-
-    @property
-    def begun(self):
-        """The folder that has what is there by now, if any."""
-        return self.folder if self.folder.exists() else self.partial
 
     def is_whole(self):
         """Whether all of it is there; refuse what was made otherwise."""
@@ -51,14 +49,19 @@ class Place:
             return False
         if _read_record(self.folder) != self.record:
             raise already_there(self.folder)
-        wanted = {}
-        for name, sources in self.mixtures.items():
-            for kind in kinds_of(sources):
-                wanted.setdefault(kind, set()).add(f"{name}.wav")
-        return all(
-            names <= _full_files(self.folder / kind)
-            for kind, names in wanted.items()
-        )
+        return not self.lacking(self.folder)
+
+    def lacking(self, folder):
+        """The names of the mixtures of which a folder lacks a file, or has an
+        empty one, as a crash of the computer may leave it.
+        """
+        kinds = {k for each in self.mixtures.values() for k in kinds_of(each)}
+        full = {kind: _full_files(folder / kind) for kind in kinds}
+        return [
+            name
+            for name, sources in self.mixtures.items()
+            if any(f"{name}.wav" not in full[k] for k in kinds_of(sources))
+        ]
 
     def start(self):
         """Make the folder for the work, or continue with what is there."""
@@ -71,7 +74,8 @@ class Place:
         ):
             logger.info("%s was left by another run: removed.", self.partial)
             shutil.rmtree(self.partial)
-        write_text(self.partial / "mixtures.json", _format(self.record))
+        text = json.dumps(self.record, indent=2) + "\n"
+        write_text(self.partial / "mixtures.json", text)
 
     def finish(self):
         """Show the folder, without what killed runs may have left in it."""
@@ -81,7 +85,7 @@ class Place:
         self.partial.rename(self.folder)
 
 
-def list_places(target, split, mixtures, headers, rates, modes):
+def list_places(target, split, mixtures, digests, rates, modes):
     """Say where a split goes and what it is made of.
 
     Arguments
@@ -91,35 +95,35 @@ def list_places(target, split, mixtures, headers, rates, modes):
     split : str
         As `tr`.
     mixtures : dict
-        `{name: [rendering.Source, ...]}`.
-    headers : dict
-        Of `headers.read_headers`.
+        `{name: [Source, ...]}`.
+    digests : dict
+        `{file: text}`, of what the files hold.
     rates : iterable of int
         Sampling rates, in Hz.
     modes : iterable of str
         Of `min` and `max`.
 
-    Yields
-    ------
-    Place
+    Returns
+    -------
+    list of Place
         One for each rate and mode.
     """
     digest = hashlib.sha256()
     for name, sources in mixtures.items():
         digest.update(f"{name}\n".encode())
         for name, file, gain, level in sources:
-            held = headers[file].digest
+            held = digests[file]
             digest.update(f"{name} {held} {gain!r} {level!r}\n".encode())
-    for rate in rates:
-        for mode in modes:
-            record = {
-                "split": split,
-                "rate": rate,
-                "mode": mode,
-                "mixtures": len(mixtures),
-                "sha256": digest.hexdigest(),
-            }
-            yield Place(target, rate, mode, split, mixtures, record)
+    made_of = {"mixtures": len(mixtures), "sha256": digest.hexdigest()}
+    return [
+        Place(
+            target / f"wav{rate / 1000:g}k" / mode / split,
+            *(rate, mode, mixtures),
+            {"split": split, "rate": rate, "mode": mode, **made_of},
+        )
+        for rate in rates
+        for mode in modes
+    ]
 
 
 def unfinished(folder):
@@ -133,12 +137,7 @@ def kinds_of(sources):
 
 
 def already_there(path):
-    """The error for what was made otherwise than it would be now.
-
-    Returns
-    -------
-    UserError
-    """
+    """The `UserError` for what was made otherwise than it would be now."""
     return UserError(
         f"{path} is already there, with other options or speech. Remove it or "
         "choose another --out."
@@ -152,10 +151,6 @@ def _full_files(folder):
             return {entry.name for entry in entries if entry.stat().st_size}
     except FileNotFoundError:
         return set()
-
-
-def _format(record):
-    return json.dumps(record, indent=2) + "\n"
 
 
 def _read_record(folder):

@@ -4,42 +4,40 @@ A split appears when it is whole. A run that was killed goes on where it
 stopped.
 """
 
+import concurrent.futures
 import functools
+import hashlib
+import os
 import shutil
 import typing
 
-import numpy as np
+import tqdm
 
-from ..common.audio import read_audio, resample, write_wav
+from ..common.audio import check_format, resample, write_wav
 from ..common.errors import UserError, writing_error
 from ..common.parallel import parallel_map
 from ..speech.levels import LEVEL_RATE, active_level
 from ..speech.speakers import read_utterance
-from ..speech.sphere import require_decoder
-from .decoding import decode_all
-from .headers import read_headers
+from ..speech.sphere import require_decoder, speech_info
 from .mixing import mix_sources
 from .places import kinds_of, list_places
 
-PEAK = round(0.9 * 32768)  # of what mixing.mix_sources makes
-BLOCK = 4096  # bytes; what files take on disk is a multiple of it
+PIECE = 4096  # bytes of a file that stand for all of it
 
 
-class Source(typing.NamedTuple):
-    """What one speaker says in a mixture."""
+class Header(typing.NamedTuple):
+    """What is to be known of an utterance before it is mixed."""
 
-    name: str  # of the utterance, as in a list of mixtures
-    file: str
-    gain_db: float
-    level: float | None = None  # active level where it is known
+    digest: str  # another one for other samples, even of the same length
+    is_compressed: bool  # it takes a program to read it
 
 
 class Task(typing.NamedTuple):
     """A mixture to write."""
 
     name: str
-    sources: tuple  # of Source
-    places: tuple  # of (folder, rate, mode)
+    sources: list  # of Source
+    places: list  # of (folder, rate, mode)
 
 
 def render(target, mixtures, rates, modes, jobs=None, progress=True):
@@ -50,7 +48,7 @@ def render(target, mixtures, rates, modes, jobs=None, progress=True):
     target : pathlib.Path
         The data set's folder.
     mixtures : dict
-        `{split: {name: [Source, ...]}}`.
+        `{split: {name: [places.Source, ...]}}`.
     rates : list of int
         Sampling rates to write, in Hz.
     modes : list of str
@@ -73,17 +71,17 @@ def render(target, mixtures, rates, modes, jobs=None, progress=True):
         full or cannot be written.
     """
     rates, modes = dict.fromkeys(rates), dict.fromkeys(modes)
-    for cache in (_read, _load, _level):  # a file may have changed since
+    for cache in (_load, _level):  # a file may have changed since
         cache.cache_clear()
-    mixed = [s for each in mixtures.values() for s in each.values()]
     # An error in any file shows before the work.
-    headers = read_headers((s.file for each in mixed for s in each), progress)
+    headers = _read_headers(mixtures, progress)
+    digests = {file: header.digest for file, header in headers.items()}
     scratch = target / ".decoded-unfinished"
     try:
         places = [
             place
             for split, each in mixtures.items()
-            for place in list_places(target, split, each, headers, rates, modes)
+            for place in list_places(target, split, each, digests, rates, modes)
             if not place.is_whole()
         ]
         if places:
@@ -95,19 +93,60 @@ def render(target, mixtures, rates, modes, jobs=None, progress=True):
     return bool(places)
 
 
+def _read_headers(mixtures, progress):
+    """`{file: Header}` of all utterances, sorted."""
+    sources = (s for split in mixtures.values() for s in split.values())
+    files = sorted({source.file for each in sources for source in each})
+    # Threads: the time goes in waiting for the disk.
+    pool = concurrent.futures.ThreadPoolExecutor()
+    try:
+        bar = tqdm.tqdm(
+            pool.map(_read_header, files),
+            "reading headers",
+            len(files),
+            unit="file",
+            disable=None if progress else True,
+        )
+        return dict(zip(files, bar, strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_header(file):
+    """The digest is of the size of a file and the middle of what it holds, not
+    of its time stamp: a copy of the speech is the same speech.
+    """
+    info = speech_info(file)
+    check_format(file, info.channels, info.rate)
+    try:
+        with open(file, "rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            opened.seek(max(0, (size - PIECE) // 2))
+            piece = opened.read(PIECE)
+    except OSError as error:
+        raise UserError(
+            f"Cannot read {file}: {error.strerror}. Replace or remove the file."
+        ) from error
+    digest = hashlib.sha256(b"%d " % size + piece).hexdigest()
+    return Header(digest, info.subtype == "SHORTEN")
+
+
 def _write_all(places, headers, scratch, jobs, progress):
     """Write what the places lack; then all of them show."""
     used = {
         s.file for p in places for each in p.mixtures.values() for s in each
     }
-    compressed = [f for f in headers if f in used and headers[f].is_compressed]
+    compressed = {
+        file: scratch / f"{headers[file].digest}.wav"
+        for file in headers
+        if file in used and headers[file].is_compressed
+    }
     if compressed:
-        require_decoder(compressed[0])
-    _check_space(places, headers, compressed, scratch)
+        require_decoder(next(iter(compressed)))
     for place in places:
         place.start()
-    decoded = decode_all(compressed, scratch, jobs, progress)
-    tasks = _tasks(places, decoded)
+    _decode_all(compressed, jobs, progress)
+    tasks = _tasks(places, compressed)
     for _ in parallel_map(
         _render_task, tasks, "mixture", jobs, progress=progress
     ):
@@ -116,101 +155,61 @@ def _write_all(places, headers, scratch, jobs, progress):
         place.finish()
 
 
-def _check_space(places, headers, compressed, scratch):
-    """Refuse a disk that is too small before it is full."""
-    needed = sum(_on_disk(2 * headers[f].info.frames + 44) for f in compressed)
-    there = _in_files(scratch.glob("*"))
-    for place in places:
-        shortest = min if place.mode == "min" else max
-        for sources in place.mixtures.values():
-            seconds = shortest(headers[s.file].seconds for s in sources)
-            size = 2 * round(seconds * place.rate) + 44
-            needed += (len(sources) + 1) * _on_disk(size)
-        there += _in_files(place.begun.glob("*/*"))
-    disk = places[0].target
-    while not disk.exists():
-        disk = disk.parent
-    free = shutil.disk_usage(disk).free
-    if needed - there > free:
-        raise UserError(
-            f"{disk} has {_bytes(free)} free, but the mixtures take "
-            f"{_bytes(needed - there)} more. Free some space or choose "
-            "another --out."
-        )
+def _decode_all(decoded, jobs, progress):
+    """Decode compressed utterances, `{file: wav file}`, once: starting a
+    decoder takes longer than mixing, and several mixtures have the same one.
+    """
+    missing = [each for each in decoded.items() if not each[1].exists()]
+    if missing:
+        for _ in parallel_map(
+            _decode, missing, "file", jobs, progress=progress, name="decoding"
+        ):
+            pass
 
 
-def _bytes(count):
-    """As text, `1.5 GB` or `1.5 MB`."""
-    if count >= 1e9:
-        return f"{count / 1e9:.1f} GB"
-    return f"{count / 1e6:.1f} MB"
-
-
-def _on_disk(size):
-    return -(-size // BLOCK) * BLOCK
-
-
-def _in_files(paths):
-    return sum(_on_disk(path.stat().st_size) for path in paths)
+def _decode(task):
+    file, decoded = task
+    write_wav(decoded, *read_utterance(file))
 
 
 def _tasks(places, decoded):
     """The work, with mixtures of the same utterance one after the other."""
-    tasks = []
-    for split in dict.fromkeys(place.split for place in places):
-        here = [place for place in places if place.split == split]
-        folders = tuple((p.partial, p.rate, p.mode) for p in here)
-        for name, sources in here[0].mixtures.items():
-            sources = tuple(
+    tasks = {}
+    for place in places:
+        for name in place.lacking(place.partial):
+            sources = [
                 source._replace(file=decoded.get(source.file, source.file))
-                for source in sources
+                for source in place.mixtures[name]
+            ]
+            task = Task(name, sources, [])
+            key = place.folder.name, name
+            tasks.setdefault(key, task).places.append(
+                (place.partial, place.rate, place.mode)
             )
-            tasks.append(Task(name, sources, folders))
-    return sorted(tasks, key=lambda task: task.sources[0].file)
+    return sorted(tasks.values(), key=lambda task: str(task.sources[0].file))
 
 
 def _render_task(task):
     """Write a mixture and its sources wherever they are not yet."""
     for folder, rate, mode in task.places:
-        kinds = kinds_of(task.sources)
-        paths = [folder / kind / f"{task.name}.wav" for kind in kinds]
-        if _is_whole(paths, rate):
-            continue
-        loaded = [_load(s.file, rate) for s in task.sources]
-        levels = [s.level or _level(s.file) for s in task.sources]
-        gains = [s.gain_db for s in task.sources]
-        mixture, sources = mix_sources(loaded, levels, gains, mode)
-        for path, samples in zip(paths, [*sources, mixture], strict=True):
-            write_wav(path, samples, rate)
-
-
-def _is_whole(paths, rate):
-    """Whether a mixture is there: the last path, the sum of the others.
-
-    A crash of the computer may leave zeros; they have no peak.
-    """
-    if not paths[-1].exists():
-        return False
-    try:
-        *sources, mixture = (read_audio(path, rate)[0] for path in paths)
-    except UserError:
-        return False
-    if any(len(source) != len(mixture) for source in sources):
-        return False
-    error = np.abs(mixture - sum(sources)).max(initial=0) * 32768
-    peak = max(np.abs(x).max(initial=0) for x in (mixture, *sources)) * 32768
-    return error <= (len(sources) + 1) / 2 and peak == PEAK
+        mixture, sources = mix_sources(
+            [_load(source.file, rate) for source in task.sources],
+            [s.level or _level(s.file) for s in task.sources],
+            [source.gain_db for source in task.sources],
+            mode,
+        )
+        for kind, samples in zip(
+            kinds_of(sources), [*sources, mixture], strict=True
+        ):
+            write_wav(folder / kind / f"{task.name}.wav", samples, rate)
 
 
 # A few utterances, as neighbouring tasks share one: memory stays flat.
 @functools.lru_cache(maxsize=16)
 def _load(file, rate):
     """An utterance at the wanted rate."""
-    samples, file_rate = _read(file)
+    samples, file_rate = read_utterance(file)
     return resample(samples, file_rate, rate)
-
-
-_read = functools.lru_cache(maxsize=16)(read_utterance)
 
 
 @functools.cache

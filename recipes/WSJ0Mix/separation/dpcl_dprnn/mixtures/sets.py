@@ -6,12 +6,11 @@ import numpy as np
 
 from ..common.audio import write_text
 from ..common.errors import UserError
-from ..speech.speakers import SPLITS, find_speakers
+from ..speech.speakers import find_speakers
 from .lists import draw_mixtures, format_mixture, mixture_name
-from .places import already_there
-from .rendering import Source, render
-from .wsj0 import find_utterances, locate
-from .wsj0_tables import look_up_levels, read_levels, read_lists
+from .places import Source, already_there
+from .rendering import render
+from .wsj0 import locate, look_up_levels, read_levels, read_lists
 
 COUNTS = {"tr": 3000, "cv": 200, "tt": 200}
 
@@ -72,34 +71,22 @@ def mix_corpus(
     _check_options(n_spks, [rate], [mode], jobs, counts, seed)
     speech = pathlib.Path(speech)
     speakers = find_speakers(speech, n_spks, seed)
-    lists = {}
-    for number, split in enumerate(SPLITS):
+    target = pathlib.Path(out) / f"{n_spks}speakers"
+    mixtures, texts = {}, {}
+    for number, split in enumerate(counts):
         # A seed of its own: one split's size does not change the others.
         rng = np.random.default_rng([seed, number])
-        lists[split] = draw_mixtures(
-            speakers[split], counts[split], n_spks, rng
-        )
-    mixtures = {
-        split: {
-            mixture_name(mixture): [
-                Source(path, str(speech / path), gain) for path, gain in mixture
-            ]
-            for mixture in each
-        }
-        for split, each in lists.items()
-    }
-    target = pathlib.Path(out) / f"{n_spks}speakers"
-    texts = {
-        target / f"mix_{n_spks}_spk_{split}.txt": _format_list(each).encode()
-        for split, each in lists.items()
-    }
+        drawn = draw_mixtures(speakers[split], counts[split], n_spks, rng)
+        mixtures[split] = _by_name(drawn, lambda path: str(speech / path), {})
+        text = "".join(format_mixture(mixture) + "\n" for mixture in drawn)
+        texts[target / f"mix_{n_spks}_spk_{split}.txt"] = text
     # The lists are of all rates and modes that are made one after another.
-    if any(p.exists() and p.read_bytes() != texts[p] for p in texts):
+    if any(p.exists() and p.read_bytes() != texts[p].encode() for p in texts):
         raise already_there(target)
     made = render(target, mixtures, [rate], [mode], jobs, progress)
     for path, text in texts.items():
         if not path.exists():
-            write_text(path, text.decode())
+            write_text(path, text)
     return target, made
 
 
@@ -111,7 +98,7 @@ def mix_wsj0(
     n_spks=2,
     rates=(8000,),
     modes=("min",),
-    splits=tuple(SPLITS),
+    splits=("tr", "cv", "tt"),
     jobs=None,
     progress=True,
 ):
@@ -124,7 +111,7 @@ def mix_wsj0(
     Arguments
     ---------
     wsj0 : str or Path
-        WSJ0 as the LDC ships it, see `wsj0.find_utterances`.
+        WSJ0 as the LDC ships it, see `wsj0.find_files`.
     lists : str or Path
         Folder of `mix_<n>_spk_{tr,cv,tt}.txt`.
     out : str or Path
@@ -160,24 +147,25 @@ def mix_wsj0(
     """
     _check_options(n_spks, rates, modes, jobs)
     drawn = read_lists(lists, n_spks, splits)
-    files = locate(drawn, find_utterances(wsj0), wsj0)
+    files = locate(drawn, wsj0)
     table = look_up_levels(drawn, read_levels(levels)) if levels else {}
     mixtures = {
-        split: {
-            mixture_name(mixture): [
-                Source(path, str(files[path]), float(gain), table.get(path))
-                for path, gain in mixture
-            ]
-            for mixture in each.mixtures
-        }
+        split: _by_name(each.mixtures, files.get, table)
         for split, each in drawn.items()
     }
     target = pathlib.Path(out) / f"{n_spks}speakers"
     return target, render(target, mixtures, rates, modes, jobs, progress)
 
 
-def _format_list(mixtures):
-    return "".join(format_mixture(mixture) + "\n" for mixture in mixtures)
+def _by_name(mixtures, file_of, levels):
+    """`{name: [Source, ...]}` of mixtures of (path, gain)."""
+    return {
+        mixture_name(mixture): [
+            Source(path, file_of(path), gain, levels.get(path))
+            for path, gain in mixture
+        ]
+        for mixture in mixtures
+    }
 
 
 def _check_options(n_spks, rates, modes, jobs, counts=None, seed=0):
@@ -194,7 +182,7 @@ def _check_options(n_spks, rates, modes, jobs, counts=None, seed=0):
     if seed < 0:
         raise UserError(f"seed is {seed}; it must be 0 or more.")
     for split, count in (counts or {}).items():
-        if split not in SPLITS or count < 1:
+        if split not in COUNTS or count < 1:
             raise UserError(
                 f"{split} is to have {count} mixtures; each of tr, cv and tt "
                 "needs 1 or more."

@@ -1,20 +1,32 @@
-"""WSJ0 as users have it: where its utterances are.
+"""WSJ0 as users have it, and MERL's tables: lists of mixtures, and levels.
 
 MERL's lists name an utterance `wsj0/si_tr_s/01t/01to030v.wav`; on the discs
 of the LDC it is a file like `11-1.1/WSJ0/SI_TR_S/01T/01TO030V.WV1`. What the
 two have in common is the key, `si_tr_s/01t/01to030v`.
 """
 
+import math
 import os
 import pathlib
+import typing
 
 from ..common.errors import UserError, few
 from ..common.folders import pass_over, walk
-from .wsj0_tables import look_up
+from .lists import mixture_name, read_lines, read_list
 
 # Best first: a converted file may come from the wrong microphone.
 KINDS = ("wv1", "sph", "flac", "wav")
-SECOND_MICROPHONE = ("wv2",)
+SECOND_MICROPHONE = "wv2"
+LEVELS = tuple(
+    f"activlev_{name}.txt" for name in ("si_tr_s", "si_dt_05", "si_et_05")
+)
+
+
+class MixtureList(typing.NamedTuple):
+    """The mixtures of a split; each stands on a line of the file."""
+
+    path: pathlib.Path
+    mixtures: list  # of lists.read_list
 
 
 def utterance_key(path):
@@ -31,57 +43,24 @@ def utterance_key(path):
     return "/".join([*folders, name.rpartition(".")[0] or name])
 
 
-def find_utterances(wsj0, wanted=None, kinds=KINDS):
-    """Find the utterances below a folder, in whatever nesting of discs.
+def find_files(wsj0, on_error=pass_over):
+    """Find all files of the utterances below a folder.
 
-    Linked folders are followed, and names may be upper or lower case. Of an
-    utterance that is there several times, the best kind is taken, and of
-    one kind the first path.
+    Linked folders are followed, and names may be upper or lower case.
 
     Arguments
     ---------
     wsj0 : str or Path
-        Any folder above or at `si_tr_s`, `si_dt_05`, `si_et_05`.
-    wanted : iterable, optional
-        Paths as in the lists, or keys; all others are passed over.
-    kinds : tuple
-        Suffixes to take, best first.
-
-    Returns
-    -------
-    dict
-        `{"si_tr_s/01t/01to030v": Path, ...}`, see `utterance_key`.
-
-    Raises
-    ------
-    UserError
-        When there is no such folder.
-    """
-    found = find_files(wsj0, kinds)
-    if wanted is not None:
-        wanted = {utterance_key(path) for path in wanted}
-        found = {key: found[key] for key in found.keys() & wanted}
-    return {
-        key: pathlib.Path(next(files[kind] for kind in kinds if kind in files))
-        for key, files in found.items()
-    }
-
-
-def find_files(wsj0, kinds=(*KINDS, *SECOND_MICROPHONE), on_error=pass_over):
-    """Find all files of the utterances below a folder.
-
-    Arguments
-    ---------
-    wsj0, kinds
-        See `find_utterances`.
+        Any folder above or at `si_tr_s`, `si_dt_05`, `si_et_05`, in whatever
+        nesting of discs.
     on_error : callable
         Gets the `OSError` of each folder that cannot be read.
 
     Returns
     -------
     dict
-        `{"si_tr_s/01t/01to030v": {"wv1": path, "wv2": path}, ...}`; of one
-        kind, the first path.
+        `{"si_tr_s/01t/01to030v": {"wv1": path, "wv2": path}, ...}`, see
+        `utterance_key`; of one kind, the first path.
 
     Raises
     ------
@@ -93,37 +72,42 @@ def find_files(wsj0, kinds=(*KINDS, *SECOND_MICROPHONE), on_error=pass_over):
     found = {}
     for path in walk(os.path.abspath(wsj0), on_error):
         kind = path.rpartition(".")[2].lower()
-        if kind in kinds:
+        if kind in (*KINDS, SECOND_MICROPHONE):
             files = found.setdefault(utterance_key(path), {})
             files[kind] = min(files.get(kind, path), path)
     return found
 
 
-def locate(lists, index, wsj0):
+def locate(lists, wsj0):
     """Find the file of each utterance that the lists name.
+
+    Of those that are there several times, the best kind is taken.
 
     Arguments
     ---------
     lists : dict
         Of `read_lists`.
-    index : dict
-        Of `find_utterances`.
     wsj0 : str or Path
-        The folder that the index is of.
+        See `find_files`.
 
     Returns
     -------
     dict
-        `{"wsj0/si_tr_s/01t/01to030v.wav": Path, ...}`.
+        `{"wsj0/si_tr_s/01t/01to030v.wav": path, ...}`.
 
     Raises
     ------
     UserError
         When utterances are missing, or there from the second microphone only.
     """
-    found, missing, first = look_up(lists, index, utterance_key)
+    index = find_files(wsj0)
+    best = {
+        key: next((files[kind] for kind in KINDS if kind in files), None)
+        for key, files in index.items()
+    }
+    found, missing, first = _look_up(lists, best, utterance_key)
     if missing:
-        seconds = find_utterances(wsj0, missing, SECOND_MICROPHONE)
+        seconds = index.keys() & map(utterance_key, missing)
         hint = "Give the folder that holds all of WSJ0."
         if seconds:
             hint = (
@@ -136,3 +120,156 @@ def locate(lists, index, wsj0):
             f"{hint}"
         )
     return found
+
+
+def read_lists(folder, n_spks=2, splits=("tr", "cv", "tt")):
+    """Read the lists of mixtures, `mix_<n_spks>_spk_<split>.txt`.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Folder with the lists, or the folder above it.
+    n_spks : int
+        Speakers in each mixture.
+    splits : tuple
+        Some of `tr`, `cv`, `tt`.
+
+    Returns
+    -------
+    dict
+        `{split: MixtureList}`.
+
+    Raises
+    ------
+    UserError
+        When a list is missing, empty or broken, or has two mixtures of one
+        name.
+    """
+    lists = {}
+    for split in splits:
+        name = f"mix_{n_spks}_spk_{split}.txt"
+        path = _find_file(folder, name)
+        if path is None:
+            raise UserError(
+                f"{folder} has no {name}, nor has a folder in it. Unpack "
+                "MERL's create-speaker-mixtures.zip there."
+            )
+        mixtures = read_list(path, n_spks)
+        if not mixtures:
+            raise UserError(f"The list {path} is empty. Copy it again.")
+        lines = {}
+        for number, mixture in enumerate(mixtures, 1):
+            first = lines.setdefault(mixture_name(mixture), number)
+            if first != number:
+                raise UserError(
+                    f"{path}, line {number}, names the same mixture as line "
+                    f"{first}. Remove one."
+                )
+        lists[split] = MixtureList(path, mixtures)
+    return lists
+
+
+def read_levels(folder):
+    """Read MERL's tables of active speech levels.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Folder with `activlev_si_tr_s.txt`, `activlev_si_dt_05.txt` and
+        `activlev_si_et_05.txt`, or with some of them, or the folder above.
+
+    Returns
+    -------
+    dict
+        `{"20va010q": 2.57e-4, ...}`: power, relative to a full scale of 1.
+
+    Raises
+    ------
+    UserError
+        When none is there, or a line is not `utterance level`.
+    """
+    paths = [_find_file(folder, name) for name in LEVELS]
+    levels = {}
+    for path in filter(None, paths):
+        for number, line in enumerate(read_lines(path), 1):
+            try:
+                utterance, text = line.split()
+                level = float(text)
+            except ValueError:
+                level = math.nan
+            if not 0 < level < math.inf:
+                raise UserError(
+                    f"{path}, line {number}, is not 'utterance level' with a "
+                    "level above 0. Copy the table again."
+                )
+            levels[utterance.lower()] = level
+    if not levels:
+        raise UserError(
+            f"{folder} has no levels in {', '.join(LEVELS)}. Copy these "
+            "tables there, or leave out --levels to have levels measured."
+        )
+    return levels
+
+
+def look_up_levels(lists, levels):
+    """Find the level of each utterance that the lists name.
+
+    Arguments
+    ---------
+    lists : dict
+        Of `read_lists`.
+    levels : dict
+        Of `read_levels`.
+
+    Returns
+    -------
+    dict
+        `{"wsj0/si_tr_s/01t/01to030v.wav": level, ...}`.
+
+    Raises
+    ------
+    UserError
+        When an utterance has no level.
+    """
+    found, missing, first = _look_up(
+        lists, levels, lambda path: pathlib.PurePath(path).stem.lower()
+    )
+    if missing:
+        raise UserError(
+            f"The tables of levels lack {len(missing)} utterances of the "
+            f"lists: {few(missing)} (first in {first}). Add them, or leave "
+            "out --levels to have levels measured."
+        )
+    return found
+
+
+def _look_up(lists, table, key):
+    """What a table has for each utterance of the lists, by `key` of its path;
+    the paths that it lacks, and file and line of the first of these.
+    """
+    found, missing, first = {}, {}, None
+    for path, mixtures in lists.values():
+        for number, mixture in enumerate(mixtures, 1):
+            for utterance, _ in mixture:
+                value = table.get(key(utterance))
+                if value is not None:
+                    found[utterance] = value
+                    continue
+                first = first or f"{path}, line {number}"
+                missing[utterance] = None
+    return found, list(missing), first
+
+
+def _find_file(folder, name):
+    """A file in a folder or in a folder of that one, or None."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder. Give one that is there.")
+    if (folder / name).is_file():
+        return folder / name
+    found = sorted(path for path in folder.glob(f"*/{name}") if path.is_file())
+    if len(found) > 1:
+        raise UserError(
+            f"{folder} has {found[0]} and {found[1]}. Give one of the folders."
+        )
+    return found[0] if found else None

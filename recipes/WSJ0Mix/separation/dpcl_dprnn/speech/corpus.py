@@ -1,10 +1,9 @@
 """The embedded corpus: synthetic speakers of eSpeak NG, in seconds.
 
-`voices` draws the speakers and `espeak` makes them speak; this module puts
+`synthetic` draws the speakers and `espeak` makes them speak; this module puts
 their utterances and the tables about them in a folder.
 """
 
-import contextlib
 import csv
 import io
 import json
@@ -12,9 +11,7 @@ import logging
 import math
 import os
 import pathlib
-import signal
 import tempfile
-import threading
 from importlib.util import find_spec
 
 from ..common.audio import write_text
@@ -92,7 +89,11 @@ def build_corpus(
         if summary is not None:
             logger.info("%s holds this corpus already; it is reused.", out)
             return {**summary, "reused": True}
-        check_installed()
+        if find_spec("espeakng_loader") is None:
+            raise UserError(
+                "The embedded corpus needs eSpeak NG, which is not installed. "
+                "Run pip install espeakng-loader."
+            )
         drawn = draw_speakers(speakers, heldout, hours, rate, seed)
         summary = make_corpus(out, parameters, drawn, jobs, progress)
     except OSError as error:
@@ -109,15 +110,6 @@ def check_parameters(parameters):
     hours = parameters["hours"]
     if not (hours > 0 and math.isfinite(hours)):
         raise UserError(f"hours is {hours}; give a number above 0.")
-
-
-def check_installed():
-    """Raise `UserError` unless eSpeak NG is installed."""
-    if find_spec("espeakng_loader") is None:
-        raise UserError(
-            "The embedded corpus needs eSpeak NG, which is not installed. "
-            "Run pip install espeakng-loader."
-        )
 
 
 def finished_corpus(out, parameters):
@@ -139,12 +131,9 @@ def finished_corpus(out, parameters):
 def make_corpus(out, parameters, speakers, jobs, progress):
     """Make the corpus next to `out`, then rename it: all of it or nothing."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        one_interrupt(),
-        tempfile.TemporaryDirectory(
-            dir=out.parent, prefix=f".{out.name}-"
-        ) as temporary,
-    ):
+    with tempfile.TemporaryDirectory(
+        dir=out.parent, prefix=f".{out.name}-"
+    ) as temporary:
         # One level deeper, as the temporary folder itself is private
         corpus = pathlib.Path(temporary, "corpus")
         for speaker in speakers:
@@ -155,26 +144,6 @@ def make_corpus(out, parameters, speakers, jobs, progress):
         summary = write_tables(corpus, parameters, speakers, results)
         os.replace(corpus, out)
     return summary
-
-
-@contextlib.contextmanager
-def one_interrupt():
-    """Ignore Ctrl-C after the first: a second would cut the tidying short."""
-
-    def interrupt(number, frame):
-        signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    # Elsewhere Ctrl-C is not ours to handle
-    if not default or threading.current_thread() != threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_tables(corpus, parameters, speakers, results):

@@ -37,17 +37,8 @@ def check(status, call, good=0):
 
 
 def open_voice(speaker):
-    """Start eSpeak NG as one speaker; a process may do so only once.
-
-    Arguments
-    ---------
-    speaker : dict
-        From `draw_speakers`.
-
-    Returns
-    -------
-    callable
-        From a text to its samples: int16, [T], at 22050 Hz.
+    """Start eSpeak NG as one speaker, once in a process: gives a function from
+    a text to its samples, int16, [T], at 22050 Hz.
     """
     library = start_library()
     pieces = []
@@ -176,13 +167,8 @@ def speak_and_exit(speaker):
 def speak_all(job_file):
     """Fork a process per speaker, a number of them at a time.
 
-    For a bare interpreter to call: a fork of the user's program would carry
-    its threads along, and a spawned process would import it all again.
-
-    Arguments
-    ---------
-    job_file : str
-        From `run_job`.
+    For the bare interpreter of `run_job`: a fork of the user's program would
+    carry its threads along, and a spawned process import it all again.
     """
     job = json.loads(pathlib.Path(job_file).read_text(encoding="utf-8"))
     speakers, jobs = job["speakers"], job["jobs"]

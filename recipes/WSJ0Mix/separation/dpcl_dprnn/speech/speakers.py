@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 # The split's name in wsj0-mix: patterns of the folders it may have in the
 # speech, such as train-clean-100 (LibriSpeech) or si_tr_s (WSJ0).
-SPLITS = {
+SPLIT_FOLDERS = {
     "tr": ("train", "train[-_]*", "tr", "si_tr_s"),
     "cv": ("valid", "cv", "dev", "dev[-_]*", "si_dt_05"),
     "tt": ("test", "test[-_]*", "tt", "si_et_05"),
@@ -34,7 +34,7 @@ def find_speakers(speech, n_spks=2, seed=1234):
     """List the utterances of every speaker, split by split.
 
     The folder is either split already, `{train,valid,test}/SPEAKER/**`
-    (other names in `SPLITS` will do), or flat, `SPEAKER/**`; then 80 % of
+    (other names in `SPLIT_FOLDERS` will do), or flat, `SPEAKER/**`; then 80 % of
     the speakers, drawn at random, go to training and 10 % to each other split.
 
     Arguments
@@ -61,29 +61,43 @@ def find_speakers(speech, n_spks=2, seed=1234):
     """
     speech = pathlib.Path(speech)
     folders = split_folders(speech)
-    missing = [split for split in SPLITS if not folders[split]]
-    if len(missing) == len(SPLITS):
-        found = _divide(speech, _flat(speech), n_spks, seed)
+    missing = [split for split in SPLIT_FOLDERS if not folders[split]]
+    if len(missing) == len(SPLIT_FOLDERS):
+        found = _divide_speakers(speech, n_spks, seed)
     elif missing:
         raise UserError(
             f"{speech} has some of the folders train, valid and test, but no "
-            f"{SPLITS[missing[0]][0]}. Add it, or have the speakers' folders "
+            f"{SPLIT_FOLDERS[missing[0]][0]}. Add it, or have the speakers' folders "
             "only."
         )
     else:
         found = {s: _utterances(speech, f) for s, f in folders.items()}
     for split, speakers in found.items():
         where = folders[split][0] if folders[split] else speech
-        _check_count(where, SPLITS[split][0], speakers, n_spks)
+        _check_count(where, SPLIT_FOLDERS[split][0], speakers, n_spks)
     for (_, first), (split, second) in itertools.combinations(found.items(), 2):
         shared = sorted(set(first) & set(second))
         if shared:
             logger.warning(
                 "%s has the speaker %s in %s and elsewhere: scores will be "
                 "too good.",
-                *(speech, shared[0], SPLITS[split][0]),
+                *(speech, shared[0], SPLIT_FOLDERS[split][0]),
             )
     return found
+
+
+def _divide_speakers(speech, n_spks, seed):
+    """80 % tr, 10 % cv and 10 % tt of a flat folder, n_spks at least."""
+    speakers, fewest = _flat(speech), len(SPLIT_FOLDERS) * n_spks
+    if len(speakers) < fewest:
+        raise UserError(
+            f"{speech} has too few speakers: {len(speakers)} folders with "
+            f"speech, one for each speaker. Training, validation and test need "
+            f"{n_spks} or more each, {fewest} in all. Add speakers."
+        )
+    held_out = max(n_spks, round(0.1 * len(speakers)))
+    cuts = divide(speakers, held_out, seed)
+    return {s: {n: speakers[n] for n in sorted(cuts[s])} for s in cuts}
 
 
 def find_training_speakers(speech, n_spks=2):
@@ -142,13 +156,13 @@ def split_folders(speech):
     folders = sorted(path for path in speech.iterdir() if path.is_dir())
     return {
         split: [folder for folder in folders if _split_of(folder.name) == split]
-        for split in SPLITS
+        for split in SPLIT_FOLDERS
     }
 
 
 def _split_of(name):
     """The split that a folder's name stands for, or None."""
-    for split, patterns in SPLITS.items():
+    for split, patterns in SPLIT_FOLDERS.items():
         if any(fnmatch.fnmatchcase(name.lower(), each) for each in patterns):
             return split
     return None
@@ -191,7 +205,7 @@ def _utterances(speech, folders):
     for speaker in tqdm.tqdm(
         speakers, "reading headers", unit="speaker", disable=None, leave=False
     ):
-        there = sound_files(speaker)
+        there = speech_files(speaker)
         paths = [path for path in there if _long_enough(path)]
         passed += len(there) - len(paths)
         if paths:
@@ -205,7 +219,7 @@ def _utterances(speech, folders):
     return {name: sorted(found[name]) for name in sorted(found)}
 
 
-def sound_files(folder, on_error=pass_over):
+def speech_files(folder, on_error=pass_over):
     """The files of speech at any depth, sorted, see `folders.walk`.
 
     Of files that differ in the suffix only, the best kind is taken.
@@ -262,21 +276,14 @@ def _long_enough(path):
     return info.frames >= SHORTEST * info.rate
 
 
-def _divide(speech, speakers, n_spks, seed):
-    """Divide speakers into 80 % tr, 10 % cv and 10 % tt, n_spks at least."""
-    fewest = len(SPLITS) * n_spks
-    if len(speakers) < fewest:
-        raise UserError(
-            f"{speech} has too few speakers: {len(speakers)} folders with "
-            f"speech, one for each speaker. Training, validation and test need "
-            f"{n_spks} or more each, {fewest} in all. Add speakers."
-        )
-    names = list(speakers)
-    np.random.default_rng(seed).shuffle(names)
-    held_out = max(n_spks, round(0.1 * len(names)))
-    cuts = {
-        "tr": names[2 * held_out :],
-        "cv": names[:held_out],
-        "tt": names[held_out : 2 * held_out],
+def divide(items, held_out, seed):
+    """`{"tr": [item, ...], "cv": [...], "tt": [...]}`, drawn: so many are held
+    out for cv, as many for tt.
+    """
+    items = list(items)
+    np.random.default_rng(seed).shuffle(items)
+    return {
+        "tr": items[2 * held_out :],
+        "cv": items[:held_out],
+        "tt": items[held_out : 2 * held_out],
     }
-    return {s: {n: speakers[n] for n in sorted(cuts[s])} for s in cuts}
