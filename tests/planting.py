@@ -9,7 +9,7 @@ import soundfile
 import trees
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.datasets.layouts import find_data_sets
+from dpcl_dprnn.datasets.data_sets import find_data_sets
 from dpcl_dprnn.doctor.report import Kind
 
 ROOT = "wav8k/min"

@@ -16,7 +16,8 @@ from trees import (
 )
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.datasets.layouts import SPLITS, choose_data_set, find_data_sets
+from dpcl_dprnn.datasets.data_sets import choose_data_set, find_data_sets
+from dpcl_dprnn.datasets.layouts import SPLITS
 
 
 def choose(folder, rate=8000, mode="min", kind="clean", num_spks=2, train=""):
@@ -36,7 +37,7 @@ def fails(*arguments, **options):
 def facts(data_set):
     """All that the doctor and the log say of a data set."""
     return (
-        data_set.layout,
+        data_set.layout.name,
         data_set.rate,
         data_set.mode,
         data_set.mixture_type,

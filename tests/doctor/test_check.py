@@ -32,9 +32,9 @@ from planting import (
 
 import prepare_data
 from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.doctor import examiner
 from dpcl_dprnn.doctor import mixtures as doctor_mixtures
-from dpcl_dprnn.doctor.files import MixtureTask, check_mixture, is_clipped
-from dpcl_dprnn.doctor.listing import name_parts
+from dpcl_dprnn.doctor.files import Task, check_files, is_clipped
 from dpcl_dprnn.doctor.report import PAGE, Kind
 
 
@@ -123,7 +123,10 @@ def test_noise_level(tmp_path):
     ],
 )
 def test_what_names_tell(name, speakers, gains):
-    assert name_parts(name, 2) == (tuple(speakers.split()), tuple(gains))
+    assert doctor_mixtures.name_parts(name, 2) == (
+        tuple(speakers.split()),
+        tuple(gains),
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,7 @@ def test_quick_reads_a_sample(data, monkeypatch):
 )
 def test_almost_complete(data, monkeypatch, count, problems):
     """Of 2 or 30 mixtures 2 are all or a choice, of 3 an unfinished copy."""
-    monkeypatch.setattr(doctor_mixtures, "ALMOST", 0.6)
+    monkeypatch.setattr(examiner, "ALMOST", 0.6)
     official = {("wsj0-mix", 2): {"tr": 2, "cv": 2, "tt": count}}
     monkeypatch.setattr(doctor_mixtures, "OFFICIAL", official)
     report = run(data)
@@ -341,7 +344,7 @@ def test_source_is_in_a_noisy_mixture_by_half(tmp_path, factor, absent):
         path = tmp_path / f"{name}.wav"
         soundfile.write(path, samples.astype(np.int16), 8000)
     paths = tuple(str(tmp_path / f"{name}.wav") for name in signals)
-    check = check_mixture(MixtureTask(paths, 8000, noisy=True))
+    check = check_files(Task(paths, 8000, noisy=True))
     kinds = [problem.kind for problem in check.problems]
     assert kinds == [Kind.NOT_THE_SUM] * absent
 
@@ -408,7 +411,7 @@ def test_worker_imports_stay_light():
 
 
 def test_processes_find_the_same(data, monkeypatch):
-    monkeypatch.setattr(doctor_mixtures, "FEW", 0)
+    monkeypatch.setattr(examiner, "FEW", 0)
     for plant in (cut, silent):
         plant(data)
     for number in range(20):  # more than a process takes at a time

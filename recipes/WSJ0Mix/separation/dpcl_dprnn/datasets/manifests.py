@@ -12,7 +12,8 @@ import tqdm
 
 from ..common.audio import audio_info, check_format, read_audio, write_text
 from ..common.errors import UserError
-from .layouts import SPLITS, choose_data_set
+from .data_sets import choose_data_set
+from .layouts import SPLITS
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def prepare_manifests(
     Arguments
     ---------
     data_folder : str or Path, or a list of them
-        A folder of WAV or FLAC files in one of `layout_table.LAYOUTS`. Those
+        A folder of WAV or FLAC files in one of `layouts.LAYOUTS`. Those
         of a list, such as 2speakers and 3speakers, are put together.
     save_folder : str or Path
         Where the CSV files go.
@@ -153,26 +154,7 @@ def _check_row(row, listed, rate):
 
 
 def check_file(path, rate):
-    """Check a sound file without reading more of it than necessary.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        A WAV or FLAC file.
-    rate : int
-        The sampling rate that it must have.
-
-    Returns
-    -------
-    int
-        The number of samples.
-
-    Raises
-    ------
-    UserError
-        When the file is not mono at that rate, empty or truncated, or holds
-        NaN or infinite samples.
-    """
+    """The samples of a sound file that is fit; no more is read than needed."""
     info = audio_info(path)
     check_format(path, info.channels, info.rate, rate)
     if info.frames == 0:
