@@ -22,7 +22,7 @@ from dpcl_dprnn.datasets.layouts import SPLITS
 
 
 def choose(folder, rate=8000, mode="min", kind="clean", num_spks=2, train=""):
-    return choose_data_set(folder, rate, mode, kind, num_spks, train)
+    return choose_data_set(folder, rate, mode, kind, [num_spks], train)
 
 
 def fails(*arguments, **options):
@@ -108,6 +108,7 @@ def test_several_rates_and_modes(tmp_path):
     assert facts(chosen)[1:4] == (8000, "max", "both")
     message = fails(tmp_path, 16000, "max")
     assert "has no wav16k/max, but wav16k/min and wav8k/max and" in message
+    assert "has no wav48k/min, but" in fails(tmp_path, 48000)
 
 
 @pytest.mark.parametrize("inside", ["wav8k", "wav8k/min"])
@@ -131,6 +132,8 @@ def test_folder_above(tmp_path):
 
 
 def test_no_data_set(tmp_path):
+    assert "nowhere is not a folder" in fails(tmp_path / "nowhere")
+    assert "found an empty folder" in fails(tmp_path)
     (tmp_path / "wav8k/min/tr/mix_single").mkdir(parents=True)
     assert find_data_sets(tmp_path) == []
     assert find_data_sets(tmp_path / "nowhere") == []
@@ -138,6 +141,8 @@ def test_no_data_set(tmp_path):
     for layout in (
         "{train-100,train-360,dev,test}/{mix_clean,mix_both,s1,s2}",
         "{tr,cv,tt}_{mix,s1,s2}.scp",
+        "wav8k/min/{tr,cv,tt}/{mix,s1,s2}",
+        "{train,valid,test}/{mixture,source1,source2}",
         "found wav8k",
     ):
         assert layout in message
@@ -180,10 +185,11 @@ def test_no_such_type_of_mixtures(tmp_path):
     assert message == "mixture_type is 'single'; it must be clean or both."
 
 
-def test_number_of_speakers(tmp_path):
-    message = fails(make_librimix(tmp_path, 3), num_spks=2)
-    assert "train-100/mix_clean has sources of 3 speakers" in message
-    assert "--num_spks=3" in message
+@pytest.mark.parametrize("there, asked", [(2, 3), (3, 2)])
+def test_number_of_speakers(there, asked, tmp_path):
+    message = fails(make_librimix(tmp_path, there), num_spks=asked)
+    assert f"train-100/mix_clean has sources of {there} speakers" in message
+    assert f"num_spks is {asked}. Set --num_spks={there}" in message
 
 
 def test_no_sources(tmp_path):

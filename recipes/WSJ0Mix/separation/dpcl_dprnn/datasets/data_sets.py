@@ -219,8 +219,8 @@ def choose_data_set(
         `min` or `max`, likewise.
     mixture_type : str
         `clean` or `both`.
-    num_spks : int or range
-        Speakers in each mixture; or the numbers that are welcome.
+    num_spks : sequence of int
+        The numbers of speakers in a mixture that are welcome, least first.
     train_folder : str
         One of the folders of training mixtures, or "" for all.
 
@@ -276,10 +276,9 @@ def _nothing_found(data_folder):
 def _of_rate(found, data_folder, sample_rate, mode):
     """The data sets of a sampling rate and mode."""
     chosen = [
-        data_set
-        for data_set in found
-        if data_set.rate in (None, sample_rate)
-        and data_set.mode in (None, mode)
+        each
+        for each in found
+        if each.rate in (None, sample_rate) and each.mode in (None, mode)
     ]
     if not chosen:
         there = {
@@ -308,8 +307,6 @@ def _of_type(found, mixture_type):
 
 def _of_speakers(found, num_spks):
     """The data sets of a number of speakers."""
-    if isinstance(num_spks, int):
-        num_spks = range(num_spks, num_spks + 1)
     chosen = [each for each in found if each.num_spks in num_spks]
     if not chosen:
         other = found[0]
