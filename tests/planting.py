@@ -1,6 +1,5 @@
-"""A healthy wsj0-mix, and faults to plant in it for the data doctor."""
+"""A healthy wsj0-mix, and faults to plant in it or in other data."""
 
-import os
 import shutil
 
 import numpy as np
@@ -9,7 +8,7 @@ import soundfile
 import trees
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.datasets.layouts import find_data_sets
+from dpcl_dprnn.datasets.data_sets import find_data_sets
 from dpcl_dprnn.doctor.report import Kind
 
 ROOT = "wav8k/min"
@@ -19,116 +18,135 @@ NAMES = {  # as in wsj0-mix: tr and cv share speakers, tt has others
     "tt": ["445c0206_0.75_22gc0105_-0.75", "420c020h_1_442c0203_-1"],
 }
 TR, CV, TT = (names[0] for names in NAMES.values())
+KINDS = ("mix", "s1", "s2")
 
 
 def make_data(folder):
     """A wsj0-mix with two mixtures a split, named like real ones."""
     folder = trees.make_wsj0mix(folder)
     for split, names in NAMES.items():
-        for kind in ("mix", "s1", "s2"):
+        for kind in KINDS:
             paths = sorted((folder / ROOT / split / kind).iterdir())
             for path, name in zip(paths, names, strict=True):
                 path.rename(path.with_name(f"{name}.wav"))
     return folder
 
 
+def at(split, kind, name, suffix=".wav"):
+    """The place of a file in the data."""
+    return f"{ROOT}/{split}/{kind}/{name}{suffix}"
+
+
 def steps(path):
     return soundfile.read(path, dtype="int16")[0]
+
+
+def write(path, samples, rate=8000):
+    """Write a file, of samples in steps of 16 bits."""
+    soundfile.write(path, np.asarray(samples).astype(np.int16), rate)
 
 
 def change(data, split, name, **signals):
     """Write other samples to some files of a mixture."""
     for kind, samples in signals.items():
-        path = data / ROOT / split / kind / f"{name}.wav"
-        soundfile.write(path, np.asarray(samples, np.int16), 8000)
+        write(data / at(split, kind, name), samples)
 
 
-def cut(data):
-    path = data / ROOT / "cv/s2" / f"{CV}.wav"
-    path.write_bytes(path.read_bytes()[:5000])
-    return {(Kind.UNREADABLE, f"{ROOT}/cv/s2/{CV}.wav")}
+def rename(data, split, name, new):
+    """Rename all files of a mixture."""
+    for kind in KINDS:
+        (data / at(split, kind, name)).rename(data / at(split, kind, new))
 
 
-def not_sound(data):
-    (data / ROOT / "cv/mix" / f"{CV}.wav").write_text("hello")
-    return {(Kind.UNREADABLE, f"{ROOT}/cv/mix/{CV}.wav")}
+# What may be wrong with one file
 
 
-def dead_link(data):
-    path = data / ROOT / "cv/s1" / f"{CV}.wav"
+def cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def not_sound(path):
+    path.write_text("hello")
+
+
+def dead_link(path):
     path.unlink()
     path.symlink_to("nothing")
-    return {(Kind.UNREADABLE, f"{ROOT}/cv/s1/{CV}.wav")}
+
+
+def empty(path):
+    write(path, [])
+
+
+def silent(path):
+    write(path, np.zeros(8000))
+
+
+def stereo(path):
+    write(path, np.zeros((8000, 2)))
+
+
+def not_finite(path):
+    samples = steps(path) / 32768
+    samples[-7] = np.nan
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+
+
+def planted(damage, kind, where):
+    """What damages a file of the data, and says which problem that is."""
+
+    def plant(data):
+        damage(data / where)
+        return {(kind, where)}
+
+    plant.__name__ = damage.__name__
+    return plant
+
+
+# What may be wrong with mixtures
 
 
 def cut_flac(data):
-    for kind in ("mix", "s1", "s2"):
-        path = data / ROOT / "tt" / kind / f"{TT}.wav"
-        soundfile.write(path.with_suffix(".flac"), steps(path), 8000)
+    for kind in KINDS:
+        path = data / at("tt", kind, TT)
+        write(path.with_suffix(".flac"), steps(path))
         path.unlink()
-    path = path.with_suffix(".flac")
-    path.write_bytes(path.read_bytes()[:4000])
-    return {(Kind.UNREADABLE, f"{ROOT}/tt/s2/{TT}.flac")}
-
-
-def empty(data):
-    change(data, "tr", TR, s1=[])
-    return {(Kind.EMPTY, f"{ROOT}/tr/s1/{TR}.wav")}
-
-
-def not_finite(data):
-    path = data / ROOT / "tr/mix" / f"{TR}.wav"
-    samples = steps(path) / 32768
-    samples[7] = np.nan
-    soundfile.write(path, samples, 8000, subtype="FLOAT")
-    return {(Kind.NOT_FINITE, f"{ROOT}/tr/mix/{TR}.wav")}
-
-
-def stereo(data):
-    path = data / ROOT / "tr/s2" / f"{TR}.wav"
-    soundfile.write(path, np.stack([steps(path)] * 2, axis=1), 8000)
-    return {(Kind.STEREO, f"{ROOT}/tr/s2/{TR}.wav")}
+    cut(path.with_suffix(".flac"))
+    return {(Kind.UNREADABLE, at("tt", "s2", TT, ".flac"))}
 
 
 def other_rate(data):
-    for kind in ("mix", "s1", "s2"):
-        path = data / ROOT / "tr" / kind / f"{TR}.wav"
-        soundfile.write(path, steps(path), 16000)
-    return {
-        (Kind.WRONG_RATE, f"{ROOT}/tr/{kind}/{TR}.wav")
-        for kind in ("mix", "s1", "s2")
-    }
+    places = {at("tr", kind, TR) for kind in KINDS}
+    for place in places:
+        write(data / place, steps(data / place), 16000)
+    return {(Kind.WRONG_RATE, place) for place in places}
 
 
 def clipped(data):
-    one, two = (
-        steps(data / ROOT / "tr" / s / f"{TR}.wav") for s in ("s1", "s2")
-    )
+    one, two = (steps(data / at("tr", kind, TR)) for kind in ("s1", "s2"))
     one[50:53], two[50:53] = -32768, 0
     change(data, "tr", TR, s1=one, s2=two, mix=one + two)
-    return {
-        (Kind.CLIPPED, f"{ROOT}/tr/mix/{TR}.wav"),
-        (Kind.CLIPPED, f"{ROOT}/tr/s1/{TR}.wav"),
-    }
+    return {(Kind.CLIPPED, at("tr", kind, TR)) for kind in ("mix", "s1")}
 
 
-def silent(data):
-    one = steps(data / ROOT / "tr/s1" / f"{TR}.wav")
+def almost_silent(data):
+    one = steps(data / at("tr", "s1", TR))
     two = np.arange(len(one)) % 4  # a peak of 3 steps
     change(data, "tr", TR, s2=two, mix=one + two)
-    return {(Kind.SILENT, f"{ROOT}/tr/s2/{TR}.wav")}
+    return {(Kind.SILENT, at("tr", "s2", TR))}
 
 
 def no_mixtures(data):
-    for kind in ("mix", "s1", "s2"):
+    for kind in KINDS:
         for path in (data / ROOT / "cv" / kind).iterdir():
             path.unlink()
     return {(Kind.NO_MIXTURES, f"{ROOT}/cv/mix")}
 
 
 def missing(data):
-    (data / ROOT / "tt/s1" / f"{TT}.wav").unlink()
-    return {(Kind.MISSING, f"{ROOT}/tt/s1/{TT}.wav")}
+    (data / at("tt", "s1", TT)).unlink()
+    return {(Kind.MISSING, at("tt", "s1", TT))}
 
 
 def missing_folder(data):
@@ -152,86 +170,76 @@ def no_split(data):
 
 
 def extra(data):
-    (data / ROOT / "cv/mix" / f"{CV}.wav").unlink()
-    return {(Kind.EXTRA, f"{ROOT}/cv/{kind}/{CV}.wav") for kind in ("s1", "s2")}
+    (data / at("cv", "mix", CV)).unlink()
+    return {(Kind.EXTRA, at("cv", kind, CV)) for kind in ("s1", "s2")}
 
 
 def same_name(data):
-    path = data / ROOT / "cv/mix" / f"{CV}.wav"
-    soundfile.write(path.with_suffix(".flac"), steps(path), 8000)
-    return {(Kind.SAME_NAME, f"{ROOT}/cv/mix/{CV}.wav")}
+    path = data / at("cv", "mix", CV)
+    write(path.with_suffix(".flac"), steps(path))
+    return {(Kind.SAME_NAME, at("cv", "mix", CV))}
 
 
 def unequal(data):
     change(data, "tr", TR, s2=np.arange(4000) % 1000)
-    return {(Kind.UNEQUAL, f"{ROOT}/tr/s2/{TR}.wav")}
+    return {(Kind.UNEQUAL, at("tr", "s2", TR))}
 
 
 def wrong_pairing(data):
     """The second source is that of another mixture of the same length."""
-    other = data / ROOT / "tt/s2" / f"{TT}.wav"
-    path = data / ROOT / "tr/s2" / f"{TR}.wav"
-    samples = np.resize(steps(other), len(steps(path)))
+    length = len(steps(data / at("tr", "s2", TR)))
+    samples = np.resize(steps(data / at("tt", "s2", TT)), length)
     change(data, "tr", TR, s2=samples)
-    return {(Kind.NOT_THE_SUM, f"{ROOT}/tr/mix/{TR}.wav")}
+    return {(Kind.NOT_THE_SUM, at("tr", "mix", TR))}
 
 
 def off_by_three(data):
     """2.5 steps may be rounding, 3 are not."""
     for name, offset in zip(NAMES["tr"], (2, 3), strict=True):
-        mixture = steps(data / ROOT / "tr/mix" / f"{name}.wav")
+        mixture = steps(data / at("tr", "mix", name))
         mixture[100] += offset
         change(data, "tr", name, mix=mixture)
-    return {(Kind.NOT_THE_SUM, f"{ROOT}/tr/mix/{NAMES['tr'][1]}.wav")}
+    return {(Kind.NOT_THE_SUM, at("tr", "mix", NAMES["tr"][1]))}
 
 
 def same_sources(data):
-    one = steps(data / ROOT / "tr/s1" / f"{TR}.wav")
+    one = steps(data / at("tr", "s1", TR))
     change(data, "tr", TR, s2=one, mix=2 * one)
-    return {(Kind.SAME_SOURCES, f"{ROOT}/tr/mix/{TR}.wav")}
+    return {(Kind.SAME_SOURCES, at("tr", "mix", TR))}
 
 
-def copied(data, source, split):
+def copy(data, split, name):
     """Copy the first mixture of training under another name."""
-    name = {"tr": "20ga0103_1.5_01to0302_-1.5", "tt": "445c0208_1_22gc0101_-1"}
-    for kind in ("mix", "s1", "s2"):
-        place = data / ROOT / split / kind / f"{name[split]}.wav"
-        shutil.copy(data / ROOT / "tr" / kind / f"{source}.wav", place)
-    return f"{ROOT}/{split}/mix/{name[split]}.wav"
+    for kind in KINDS:
+        place = data / at(split, kind, name)
+        shutil.copy(data / at("tr", kind, TR), place)
 
 
 def duplicate(data):
     # Sorted by name, the copy comes first.
-    copied(data, TR, "tr")
-    return {(Kind.DUPLICATE, f"{ROOT}/tr/mix/{TR}.wav")}
+    copy(data, "tr", "20ga0103_1.5_01to0302_-1.5")
+    return {(Kind.DUPLICATE, at("tr", "mix", TR))}
 
 
 def leak(data):
-    return {(Kind.LEAK, copied(data, TR, "tt"))}
+    copy(data, "tt", "445c0208_1_22gc0101_-1")
+    return {(Kind.LEAK, at("tt", "mix", "445c0208_1_22gc0101_-1"))}
 
 
 def leak_by_name(data):
     """Of the same name, but with other samples: made again, say."""
-    for kind in ("mix", "s1", "s2"):
-        place = data / ROOT / "cv" / kind
-        (place / f"{CV}.wav").rename(place / f"{TR}.wav")
-    return {(Kind.LEAK, f"{ROOT}/cv/mix/{TR}.wav")}
+    rename(data, "cv", CV, TR)
+    return {(Kind.LEAK, at("cv", "mix", TR))}
 
 
 def shared_speaker(data):
-    for kind in ("mix", "s1", "s2"):
-        place = data / ROOT / "tt" / kind
-        path = place / f"{TT}.wav"
-        path.rename(place / "445c0206_0.75_40na010x_-0.75.wav")
-    pairs = {(Kind.SHARED_SPEAKER, "speaker 40n")}
-    return {(kind, os.path.relpath(who, data)) for kind, who in pairs}
+    rename(data, "tt", TT, "445c0206_0.75_40na010x_-0.75")
+    return {(Kind.SHARED_SPEAKER, "speaker 40n")}
 
 
 def second_microphone(data):
-    for kind in ("mix", "s1", "s2"):
-        place = data / ROOT / "tr" / kind
-        (place / f"{TR}.wav").rename(place / f"{TR}.wv2.wav")
-    return {(Kind.SECOND_MICROPHONE, f"{ROOT}/tr/mix/{TR}.wv2.wav")}
+    rename(data, "tr", TR, f"{TR}.wv2")
+    return {(Kind.SECOND_MICROPHONE, at("tr", "mix", f"{TR}.wv2"))}
 
 
 # Those that show in names and counts, or in the samples alone.
@@ -240,7 +248,12 @@ BY_NAME = (
     *(leak_by_name, shared_speaker, second_microphone, no_split),
 )
 BY_CONTENT = (
-    *(cut, not_sound, dead_link, cut_flac, empty, not_finite, stereo),
-    *(other_rate, clipped, silent, unequal, wrong_pairing, off_by_three),
-    *(same_sources, duplicate, leak),
+    planted(cut, Kind.UNREADABLE, at("cv", "s2", CV)),
+    planted(not_sound, Kind.UNREADABLE, at("cv", "mix", CV)),
+    planted(dead_link, Kind.UNREADABLE, at("cv", "s1", CV)),
+    planted(empty, Kind.EMPTY, at("tr", "s1", TR)),
+    planted(not_finite, Kind.NOT_FINITE, at("tr", "mix", TR)),
+    planted(stereo, Kind.STEREO, at("tr", "s2", TR)),
+    *(cut_flac, other_rate, clipped, almost_silent, unequal, wrong_pairing),
+    *(off_by_three, same_sources, duplicate, leak),
 )

@@ -5,6 +5,7 @@ and lengths within one: 0.6 s, 0.7 s, ...
 """
 
 import csv
+import functools
 
 import numpy as np
 import soundfile
@@ -139,3 +140,32 @@ def make_scp(folder, sounds, num_spks=2, nested=False):
             lines = [f"{n} {f}\n" for n, f in zip(names, files, strict=True)]
             path.write_text("".join(lines), encoding="utf-8")
     return folder
+
+
+def make_lists(folder, num_spks=2, nested=False):
+    """Lists, of files in a folder beside them."""
+    return make_scp(folder, folder / "else where", num_spks, nested)
+
+
+MAKERS = {
+    "wsj0-mix": make_wsj0mix,
+    "wsj0-3mix": functools.partial(
+        make_wsj0mix, num_spks=3, rate=16000, mode="max"
+    ),
+    "custom": functools.partial(
+        make_custom, num_spks=4, rate=11025, suffix=".flac"
+    ),
+    "WHAM!": make_wham,
+    "WHAMR!": functools.partial(
+        make_wham,
+        mixtures=("mix_clean_anechoic", "mix_both_anechoic"),
+        source="s{}_anechoic",
+    ),
+    "LibriMix": make_librimix,
+    "Libri3Mix": functools.partial(
+        make_librimix, num_spks=3, mixtures=["mix_clean"]
+    ),
+    "MiniLibriMix": make_mini_librimix,
+    "scp": make_lists,
+    "nested scp": functools.partial(make_lists, num_spks=3, nested=True),
+}

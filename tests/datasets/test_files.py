@@ -10,10 +10,7 @@ from speechbrain.dataio.batch import PaddedBatch
 
 from dpcl_dprnn.common.audio import write_wav
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.datasets.files import (
-    mixture_dataset,
-    mixture_datasets,
-)
+from dpcl_dprnn.datasets.files import mixture_dataset, mixture_datasets
 
 RATE = 8000
 
@@ -135,16 +132,17 @@ def test_crop_is_of_the_seed_the_epoch_and_the_id(tmp_path, counter):
 def test_crop_is_the_same_in_any_manifest(tmp_path, counter):
     """It goes by the ID, not by the place in the list."""
     path, signals = write_manifest(tmp_path, [700] * 3)
-    options = {"crop": 100, "epoch_counter": counter}
-    whole = starts(
-        *(mixture_dataset(path, 2, RATE, **options), signals, 100, [1], counter)
-    )
+
+    def crops():
+        dataset = mixture_dataset(
+            path, 2, RATE, crop=100, epoch_counter=counter
+        )
+        return starts(dataset, signals, 100, [1], counter)
+
+    whole = crops()
     header, _, *rest = path.read_text().splitlines()
     path.write_text("\n".join([header, *reversed(rest)]) + "\n")
-    part = starts(
-        *(mixture_dataset(path, 2, RATE, **options), signals, 100, [1], counter)
-    )
-    assert part == whole[:0:-1]
+    assert crops() == whole[:0:-1]
 
 
 def test_only_training_is_cropped(tmp_path, counter):
@@ -177,6 +175,3 @@ def test_bad_file_is_named(crop, tmp_path):
     (tmp_path / "mix0_2.wav").write_bytes(b"nothing")
     with pytest.raises(UserError, match="mix0_2.wav"):
         mixture_dataset(path, 2, RATE, crop)[0]
-
-
-# RandomMixing

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from trees import (
+    MAKERS,
     make_custom,
     make_librimix,
     make_mini_librimix,
@@ -16,11 +17,12 @@ from trees import (
 )
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.datasets.layouts import SPLITS, choose_data_set, find_data_sets
+from dpcl_dprnn.datasets.data_sets import choose_data_set, find_data_sets
+from dpcl_dprnn.datasets.layouts import SPLITS
 
 
 def choose(folder, rate=8000, mode="min", kind="clean", num_spks=2, train=""):
-    return choose_data_set(folder, rate, mode, kind, num_spks, train)
+    return choose_data_set(folder, rate, mode, kind, [num_spks], train)
 
 
 def fails(*arguments, **options):
@@ -36,7 +38,7 @@ def fails(*arguments, **options):
 def facts(data_set):
     """All that the doctor and the log say of a data set."""
     return (
-        data_set.layout,
+        data_set.layout.name,
         data_set.rate,
         data_set.mode,
         data_set.mixture_type,
@@ -45,81 +47,44 @@ def facts(data_set):
     )
 
 
-def make_whamr(folder):
-    return make_wham(
-        folder,
-        mixtures=("mix_clean_anechoic", "mix_both_anechoic"),
-        source="s{}_anechoic",
-    )
-
-
 WSJ0 = (("tr",), ("cv",), ("tt",))
 LIBRI = (("train-100", "train-360"), ("dev",), ("test",))
 MINI = (("train",), ("val",), ())
-TREES = {
-    "wsj0-mix": (make_wsj0mix, [("wsj0-mix", 8000, "min", "clean", 2, *WSJ0)]),
-    "wsj0-3mix": (
-        lambda folder: make_wsj0mix(folder, 3, 16000, "max"),
-        [("wsj0-mix", 16000, "max", "clean", 3, *WSJ0)],
-    ),
-    "custom": (
-        lambda folder: make_custom(folder, 4, 11025),
-        [
-            ("custom", None, None, "clean", 4)
-            + (("train",), ("valid",), ("test",))
-        ],
-    ),
-    "WHAM!": (
-        make_wham,
-        [("WHAM!", 8000, "min", k, 2, *WSJ0) for k in ("clean", "both")],
-    ),
-    "WHAMR!": (
-        make_whamr,
-        [
-            ("WHAMR! anechoic", 8000, "min", kind, 2, *WSJ0)
-            for kind in ("clean", "both")
-        ],
-    ),
-    "LibriMix": (
-        make_librimix,
-        [("LibriMix", 8000, "min", k, 2, *LIBRI) for k in ("clean", "both")],
-    ),
-    "Libri3Mix": (
-        lambda folder: make_librimix(folder, 3, mixtures=["mix_clean"]),
-        [("LibriMix", 8000, "min", "clean", 3, *LIBRI)],
-    ),
-    "MiniLibriMix": (
-        make_mini_librimix,
-        [("MiniLibriMix", None, None, k, 2, *MINI) for k in ("clean", "both")],
-    ),
-    "scp": (
-        lambda folder: make_scp(folder, folder / "else where"),
-        [("scp lists", None, None, "clean", 2, *WSJ0)],
-    ),
-    "nested scp": (
-        lambda folder: make_scp(folder, folder / "else where", 3, True),
-        [("scp lists", None, None, "clean", 3, *WSJ0)],
-    ),
+BOTH = ("clean", "both")
+CUSTOM = (("train",), ("valid",), ("test",))
+WANTED = {
+    "wsj0-mix": [("wsj0-mix", 8000, "min", "clean", 2, *WSJ0)],
+    "wsj0-3mix": [("wsj0-mix", 16000, "max", "clean", 3, *WSJ0)],
+    "custom": [("custom", None, None, "clean", 4, *CUSTOM)],
+    "WHAM!": [("WHAM!", 8000, "min", kind, 2, *WSJ0) for kind in BOTH],
+    "WHAMR!": [
+        ("WHAMR! anechoic", 8000, "min", kind, 2, *WSJ0) for kind in BOTH
+    ],
+    "LibriMix": [("LibriMix", 8000, "min", kind, 2, *LIBRI) for kind in BOTH],
+    "Libri3Mix": [("LibriMix", 8000, "min", "clean", 3, *LIBRI)],
+    "MiniLibriMix": [
+        ("MiniLibriMix", None, None, kind, 2, *MINI) for kind in BOTH
+    ],
+    "scp": [("scp lists", None, None, "clean", 2, *WSJ0)],
+    "nested scp": [("scp lists", None, None, "clean", 3, *WSJ0)],
 }
 
 
-@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("tree", MAKERS)
 def test_recognised_by_content(tree, tmp_path):
-    make, wanted = TREES[tree]
-    found = find_data_sets(make(tmp_path / "my data"))
-    assert [facts(data_set) for data_set in found] == wanted
+    found = find_data_sets(MAKERS[tree](tmp_path / "my data"))
+    assert [facts(data_set) for data_set in found] == WANTED[tree]
 
 
-@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("tree", MAKERS)
 def test_mixtures_are_the_sum_of_their_rows(tree, tmp_path):
     """Of what is in the files: no source is mixed up with another's."""
-    make, _ = TREES[tree]
-    for data_set in find_data_sets(make(tmp_path / "my data")):
+    for data_set in find_data_sets(MAKERS[tree](tmp_path / "my data")):
         for split, folders in data_set.folders.items():
             rows = data_set.rows(split) if folders else {}
             assert len(rows) == 2 * len(folders) and list(rows) == sorted(rows)
             for name, row in rows.items():
-                assert {path.name for path in row} == {f"{name}.wav"}
+                assert {path.stem for path in row} == {name}
                 assert name.startswith(folders)
                 mixture, *sources = (
                     soundfile.read(p, dtype="int16")[0] for p in row
@@ -143,6 +108,7 @@ def test_several_rates_and_modes(tmp_path):
     assert facts(chosen)[1:4] == (8000, "max", "both")
     message = fails(tmp_path, 16000, "max")
     assert "has no wav16k/max, but wav16k/min and wav8k/max and" in message
+    assert "has no wav48k/min, but" in fails(tmp_path, 48000)
 
 
 @pytest.mark.parametrize("inside", ["wav8k", "wav8k/min"])
@@ -166,6 +132,8 @@ def test_folder_above(tmp_path):
 
 
 def test_no_data_set(tmp_path):
+    assert "nowhere is not a folder" in fails(tmp_path / "nowhere")
+    assert "found an empty folder" in fails(tmp_path)
     (tmp_path / "wav8k/min/tr/mix_single").mkdir(parents=True)
     assert find_data_sets(tmp_path) == []
     assert find_data_sets(tmp_path / "nowhere") == []
@@ -173,6 +141,8 @@ def test_no_data_set(tmp_path):
     for layout in (
         "{train-100,train-360,dev,test}/{mix_clean,mix_both,s1,s2}",
         "{tr,cv,tt}_{mix,s1,s2}.scp",
+        "wav8k/min/{tr,cv,tt}/{mix,s1,s2}",
+        "{train,valid,test}/{mixture,source1,source2}",
         "found wav8k",
     ):
         assert layout in message
@@ -208,20 +178,18 @@ def test_no_noisy_mixtures(make, tmp_path):
     assert "has only mix" in message and "--mixture_type=clean" in message
 
 
-def test_no_clean_mixtures(tmp_path):
+def test_no_such_type_of_mixtures(tmp_path):
     make_wham(tmp_path, mixtures=["mix_both"])
     assert "--mixture_type=both" in fails(tmp_path)
-
-
-def test_unknown_mixture_type(tmp_path):
-    message = fails(make_wham(tmp_path), kind="single")
+    message = fails(tmp_path, kind="single")
     assert message == "mixture_type is 'single'; it must be clean or both."
 
 
-def test_number_of_speakers(tmp_path):
-    message = fails(make_librimix(tmp_path, 3), num_spks=2)
-    assert "train-100/mix_clean has sources of 3 speakers" in message
-    assert "--num_spks=3" in message
+@pytest.mark.parametrize("there, asked", [(2, 3), (3, 2)])
+def test_number_of_speakers(there, asked, tmp_path):
+    message = fails(make_librimix(tmp_path, there), num_spks=asked)
+    assert f"train-100/mix_clean has sources of {there} speakers" in message
+    assert f"num_spks is {asked}. Set --num_spks={there}" in message
 
 
 def test_no_sources(tmp_path):
@@ -244,19 +212,15 @@ def test_no_test_split(tmp_path, caplog):
     assert "optimistic" in caplog.text and "val" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING
     assert data_set.rows("test") == data_set.rows("valid") != {}
+    caplog.clear()
+    shutil.copytree(tmp_path / "val", tmp_path / "test")
+    assert choose(tmp_path).folders["test"] == ("test",)
+    assert "optimistic" not in caplog.text
 
 
 def test_no_test_split_where_there_must_be_one(tmp_path):
     make_librimix(tmp_path, splits=("train-100", "dev"))
     assert "min/test/mix_clean has no WAV" in fails(tmp_path)
-
-
-def test_mini_librimix_with_a_test_split(tmp_path, caplog):
-    make_mini_librimix(tmp_path)
-    (tmp_path / "val").rename(tmp_path / "test")
-    shutil.copytree(tmp_path / "test", tmp_path / "val")
-    assert choose(tmp_path).folders["test"] == ("test",)
-    assert "optimistic" not in caplog.text
 
 
 METADATA = "wav8k/min/metadata/mixture_dev_mix_clean.csv"

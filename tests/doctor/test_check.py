@@ -2,69 +2,39 @@
 
 import io
 import os
-import pathlib
 import shutil
-import subprocess
 import sys
 
 import numpy as np
+import planting
 import pytest
-import soundfile
 import trees
-from examining import command, found, run
-from planting import (
-    BY_CONTENT,
-    BY_NAME,
-    CV,
-    NAMES,
-    ROOT,
-    TR,
-    TT,
-    change,
-    cut,
-    make_data,
-    missing,
-    other_rate,
-    second_microphone,
-    silent,
-    steps,
-)
+from examining import command, found, page_naming, run
+from planting import BY_CONTENT, BY_NAME, CV, NAMES, ROOT, TR, at, steps, write
 
 import prepare_data
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.doctor import mixtures as doctor_mixtures
-from dpcl_dprnn.doctor.files import MixtureTask, check_mixture, is_clipped
-from dpcl_dprnn.doctor.listing import name_parts
-from dpcl_dprnn.doctor.report import PAGE, Kind
-
-
-@pytest.fixture
-def data(tmp_path):
-    return make_data(tmp_path / "data")
-
+from dpcl_dprnn.doctor import examiner, mixtures
+from dpcl_dprnn.doctor.files import Task, check_files, is_clipped
+from dpcl_dprnn.doctor.report import PAGE, Kind, Problem, Report
 
 # Healthy data
 
 
-LAYOUTS = {
-    "wsj0-mix": trees.make_wsj0mix,
-    "wsj0-3mix": lambda folder: trees.make_wsj0mix(folder, 3, 16000, "max"),
-    "custom": lambda folder: trees.make_custom(folder, suffix=".flac"),
-    "WHAM!": trees.make_wham,
-    "LibriMix": trees.make_librimix,
-    "Libri3Mix": lambda folder: trees.make_librimix(folder, 3),
-    "MiniLibriMix": trees.make_mini_librimix,
-    "scp": lambda folder: trees.make_scp(folder, folder.with_name("sounds")),
-}
+@pytest.fixture
+def data(tmp_path):
+    return planting.make_data(tmp_path / "data")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", trees.MAKERS)
 def test_healthy_layouts(tmp_path, capsys, layout):
-    data = LAYOUTS[layout](tmp_path / "data")
+    data = trees.MAKERS[layout](tmp_path / "data")
     status, page = command(capsys, "--data", data)
     assert page.splitlines()[-1] == "OK" and status == 0
     assert found(data) == found(data, quick=True) == set()
     assert len(page.splitlines()) <= PAGE
+    # Of MiniLibriMix, train.py takes the validation split for testing.
+    assert ("there is no test split" in page) == (layout == "MiniLibriMix")
 
 
 def test_facts_of_mixtures(data):
@@ -73,8 +43,10 @@ def test_facts_of_mixtures(data):
     two = np.tile([100, 100, -100, -100], 9 * 4000)
     for split, names in NAMES.items():
         for name in names:
-            change(data, split, name, mix=one + two, s1=one, s2=two)
-    change(data, "cv", CV, mix=one[:8000] + 99, s1=one[:8000], s2=[100] * 8000)
+            planting.change(data, split, name, mix=one + two, s1=one, s2=two)
+    planting.change(
+        data, "cv", CV, mix=one[:8000] + 99, s1=one[:8000], s2=[100] * 8000
+    )
     report = run(data)
     heading, _, *lines, _ = report.facts
     assert heading == "wav8k/min: 2 speakers, mixtures in mix, 8000 Hz"
@@ -103,8 +75,7 @@ def test_noise_level(tmp_path):
         }
         signals["mix_both"] = sum(signals.values())
         for kind in ("s1", "s2", "mix_both"):
-            place = path.parents[1] / kind / path.name
-            soundfile.write(place, signals[kind].astype(np.int16), 8000)
+            write(path.parents[1] / kind / path.name, signals[kind])
     report = run(data)
     lines = [line for line in report.facts if line.endswith(" 40.0 dB")]
     assert len(lines) == 3 and not report.problems
@@ -123,7 +94,8 @@ def test_noise_level(tmp_path):
     ],
 )
 def test_what_names_tell(name, speakers, gains):
-    assert name_parts(name, 2) == (tuple(speakers.split()), tuple(gains))
+    wanted = tuple(speakers.split()), tuple(gains)
+    assert mixtures.name_parts(name, 2) == wanted
 
 
 @pytest.mark.parametrize(
@@ -148,28 +120,19 @@ def test_clipped_is_three_equal_samples_at_full_scale(samples, wanted):
 def test_planted_fault_is_named(data, capsys, plant):
     wanted = plant(data)
     assert found(data) == wanted
-    status, page = command(capsys, "--data", data)
-    assert status == 1
-    for kind, where in wanted:
-        lines = page.splitlines()
-        assert any(
-            kind.title in line and line.endswith(kind.advice) for line in lines
-        )
-        name = pathlib.PurePath(where).name
-        assert any(line.startswith("    ") and name in line for line in lines)
-    assert lines[-1] != "OK"
+    page_naming(wanted, capsys, "--data", data)
 
 
 @pytest.mark.parametrize("plant", BY_NAME, ids=lambda plant: plant.__name__)
 def test_quick_finds_what_names_show(data, monkeypatch, plant):
-    monkeypatch.setattr(doctor_mixtures, "SAMPLE", 0)
+    monkeypatch.setattr(mixtures, "SAMPLE", 0)
     wanted = plant(data)
     assert found(data, quick=True) == wanted
 
 
 def test_quick_reads_a_sample(data, monkeypatch):
     """With 1 of 2 mixtures a split, half of the planted faults are found."""
-    monkeypatch.setattr(doctor_mixtures, "SAMPLE", 1)
+    monkeypatch.setattr(mixtures, "SAMPLE", 1)
     for path in data.rglob("mix/*.wav"):
         path.write_text("damaged")
     assert len(found(data, quick=True)) == 3
@@ -183,9 +146,9 @@ def test_quick_reads_a_sample(data, monkeypatch):
 )
 def test_almost_complete(data, monkeypatch, count, problems):
     """Of 2 or 30 mixtures 2 are all or a choice, of 3 an unfinished copy."""
-    monkeypatch.setattr(doctor_mixtures, "ALMOST", 0.6)
+    monkeypatch.setattr(examiner, "ALMOST", 0.6)
     official = {("wsj0-mix", 2): {"tr": 2, "cv": 2, "tt": count}}
-    monkeypatch.setattr(doctor_mixtures, "OFFICIAL", official)
+    monkeypatch.setattr(mixtures, "OFFICIAL", official)
     report = run(data)
     assert [p.kind for p in report.problems] == problems
     for problem in report.problems:
@@ -202,14 +165,6 @@ def test_notes_are_no_problems(data, capsys):
     status, page = command(capsys, "--data", data)
     assert status == 0 and page.endswith("\nOK\n")
     assert "3 hidden or other files are passed over (.DS_Store, " in page
-
-
-def test_split_that_a_layout_may_lack(tmp_path, capsys):
-    """Of MiniLibriMix, train.py takes the validation split for testing."""
-    data = trees.make_mini_librimix(tmp_path / "data")
-    assert not (data / "test").exists()
-    status, page = command(capsys, "--data", data)
-    assert status == 0 and "note: there is no test split" in page
 
 
 def test_split_that_is_unfinished(data):
@@ -230,17 +185,12 @@ def test_nothing_is_finished(data, below):
             run(folder)
 
 
-def name_in_latin_1(data):
-    path = data / ROOT / "tr/s1" / os.fsdecode(b"no\xe9.wav")
-    try:
-        path.touch()
-    except OSError:
-        pytest.skip("file names must be UTF-8 here")
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_name_that_is_not_utf_8(data, tmp_path, monkeypatch, encoding):
-    name_in_latin_1(data)
+    try:
+        (data / ROOT / "tr/s1" / os.fsdecode(b"no\xe9.wav")).touch()
+    except OSError:
+        pytest.skip("file names must be UTF-8 here")
     (data / ROOT / "tr/s1/größer.wav").touch()
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", out)
@@ -260,13 +210,14 @@ def test_name_that_is_not_utf_8(data, tmp_path, monkeypatch, encoding):
 def test_all_problems_of_a_damaged_set(data, tmp_path, capsys):
     """None hides another; a file gets all names, the page five of a kind."""
     wanted = set()
-    for plant in (cut, missing, silent, second_microphone):
+    for plant in (
+        *(BY_CONTENT[0], planting.missing),
+        *(planting.almost_silent, planting.second_microphone),
+    ):
         wanted |= plant(data)
     # The silent file was renamed by the last one.
-    wanted = {
-        (kind, f"{ROOT}/tr/s2/{TR}.wv2.wav" if kind is Kind.SILENT else where)
-        for kind, where in wanted
-    }
+    wanted.remove((Kind.SILENT, at("tr", "s2", TR)))
+    wanted.add((Kind.SILENT, at("tr", "s2", f"{TR}.wv2")))
     assert found(data) == wanted
     for number in range(9):
         for split in NAMES:
@@ -289,8 +240,7 @@ def test_wrong_pairing_despite_noise(tmp_path):
     """Noise hides the sum; a source that is not in the mixture still shows."""
     data = trees.make_wham(tmp_path / "data", mixtures=("mix_both",))
     one, two = sorted((data / ROOT / "tr/s1").iterdir())
-    samples = np.resize(steps(two), len(steps(one)))
-    soundfile.write(one, samples, 8000)
+    write(one, np.resize(steps(two), len(steps(one))))
     name = f"{ROOT}/tr/mix_both/{one.name}"
     assert found(data) == {(Kind.NOT_THE_SUM, name)}
 
@@ -299,11 +249,9 @@ def test_rates_without_a_folder_for_them(tmp_path):
     data = trees.make_custom(tmp_path / "data")
     path = sorted((data / "valid/mixture").iterdir())[1]
     other = sorted((data / "test/source1").iterdir())[0]
-    for each in [path, other]:
-        soundfile.write(each, steps(each), 11025)
-    for kind in ("source1", "source2"):
-        each = data / "valid" / kind / path.name
-        soundfile.write(each, steps(each), 11025)
+    sources = [data / f"valid/source{n}" / path.name for n in (1, 2)]
+    for each in [path, other, *sources]:
+        write(each, steps(each), 11025)
     assert found(data) == {
         (Kind.WRONG_RATE, f"valid/mixture/{path.name}"),
         (Kind.WRONG_RATE, f"test/source1/{other.name}"),
@@ -316,7 +264,7 @@ def test_rates_without_a_folder_for_them(tmp_path):
 
 def test_other_rate_is_said_once(data):
     """The folder tells the rate: what most files have does not matter."""
-    other_rate(data)
+    planting.other_rate(data)
     assert len(run(data).problems) == 3
 
 
@@ -328,7 +276,7 @@ def test_same_sources_among_three(tmp_path, pair):
     one, other = (place / f"s{number}" / name for number in pair)
     shutil.copy(one, other)
     total = sum(steps(place / f"s{n}" / name).astype(int) for n in (1, 2, 3))
-    soundfile.write(place / "mix" / name, total.astype(np.int16), 8000)
+    write(place / "mix" / name, total)
     assert found(data) == {(Kind.SAME_SOURCES, f"{ROOT}/tr/mix/{name}")}
 
 
@@ -337,11 +285,10 @@ def test_source_is_in_a_noisy_mixture_by_half(tmp_path, factor, absent):
     """The sources are orthogonal, so its factor is what it was mixed with."""
     one, two = np.full(4000, 800), np.tile([600, -600], 2000)
     signals = {"mix": factor * one + two, "s1": one, "s2": two}
-    for name, samples in signals.items():
-        path = tmp_path / f"{name}.wav"
-        soundfile.write(path, samples.astype(np.int16), 8000)
     paths = tuple(str(tmp_path / f"{name}.wav") for name in signals)
-    check = check_mixture(MixtureTask(paths, 8000, noisy=True))
+    for path, samples in zip(paths, signals.values(), strict=True):
+        write(path, samples)
+    check = check_files(Task(paths, 8000, noisy=True))
     kinds = [problem.kind for problem in check.problems]
     assert kinds == [Kind.NOT_THE_SUM] * absent
 
@@ -366,12 +313,8 @@ def test_broken_list(tmp_path):
     data = trees.make_scp(tmp_path / "data", tmp_path / "sounds")
     with open(data / "cv_s1.scp", "a") as file:
         file.write("other /nowhere/other.wav\n")
-    (problem,) = run(data).problems
-    assert (problem.kind, problem.where) == (
-        Kind.LIST,
-        str(data / "cv_mix.scp"),
-    )
-    assert "cv_s1.scp, line 3" in problem.detail
+    assert found(data) == {(Kind.LIST, "cv_mix.scp")}
+    assert "cv_s1.scp, line 3" in run(data).problems[0].detail
 
 
 def test_folder_of_data_sets(tmp_path, capsys):
@@ -392,30 +335,43 @@ def test_nothing_known(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("prepare_data.py: error: ")
 
 
-def test_worker_imports_stay_light():
-    """Every process that checks imports these: torch would cost seconds."""
-    code = (
-        "import sys, dpcl_dprnn.doctor.check\n"
-        "print(sorted({'torch', 'speechbrain', 'scipy'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=pathlib.Path(prepare_data.__file__).parent,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "[]\n", done.stderr
-
-
 def test_processes_find_the_same(data, monkeypatch):
-    monkeypatch.setattr(doctor_mixtures, "FEW", 0)
-    for plant in (cut, silent):
-        plant(data)
+    monkeypatch.setattr(examiner, "FEW", 0)
+    planting.cut(data / at("cv", "s2", CV))
+    planting.almost_silent(data)
     for number in range(20):  # more than a process takes at a time
-        for kind in ("mix", "s1", "s2"):
-            place = data / ROOT / "tt" / kind
-            shutil.copy(place / f"{TT}.wav", place / f"copy{number}.wav")
+        planting.copy(data, "tt", f"copy{number}")
     assert run(data, jobs=2) == run(data, jobs=1)
 
 
 # The page
+
+
+def test_page_shows_few_names_of_each_kind():
+    report = Report("mixtures", ["fact"], ["note"])
+    report.problems = [
+        Problem(Kind.SILENT, f"/data/s/{number}.wav") for number in range(7)
+    ]
+    report.problems += report.problems  # seen twice, in two data sets
+    report.problems.append(Problem(Kind.UNEQUAL, "/data/é.wav", "5 samples"))
+    assert report.page("/data").splitlines() == [
+        "/data: mixtures",
+        "fact",
+        "  note: note",
+        "8 problems:",
+        f"  7 {Kind.SILENT.title}. {Kind.SILENT.advice}",
+        *(f"    s/{number}.wav" for number in range(5)),
+        "    and 2 more",
+        f"  1 {Kind.UNEQUAL.title}. {Kind.UNEQUAL.advice}",
+        "    é.wav (5 samples)",
+    ]
+
+
+def test_page_stays_a_page():
+    """All kinds at once, many of each: still some name for every kind."""
+    report = Report("mixtures", ["fact"] * 6)
+    for kind in list(Kind)[:10]:
+        report.problems += [Problem(kind, f"{kind}{n}") for n in range(9)]
+    lines = report.page("/data").splitlines()
+    assert len(lines) <= PAGE
+    assert sum(line == "    and 8 more" for line in lines) == 10

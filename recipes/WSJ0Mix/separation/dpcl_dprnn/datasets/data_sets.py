@@ -1,12 +1,17 @@
-"""A data set of mixtures: where its files are, and what belongs to it."""
+"""Which data sets of mixtures a folder holds, and the one to train on.
 
+They are recognised by what the folder holds, never by its name.
+"""
+
+import csv
 import dataclasses
 import logging
+import os
 import pathlib
+import typing
 
 from ..common.errors import UserError
-from .layout_table import Layout
-from .mixture_files import read_metadata
+from .layouts import LAYOUTS, Layout
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +22,8 @@ class DataSet:
 
     Arguments
     ---------
-    layout : str
-        The layout's name.
+    layout : layouts.Layout
+        How the files are named.
     root : pathlib.Path
         The folder that holds the splits.
     rate : int or None
@@ -31,27 +36,24 @@ class DataSet:
         Speakers in each mixture.
     folders : dict
         The folders of train, valid and test; () where there is none.
-    scheme : Layout
-        How the files are named.
     """
 
-    layout: str
+    layout: Layout
     root: pathlib.Path
     rate: int | None
     mode: str | None
     mixture_type: str
     num_spks: int
     folders: dict
-    scheme: Layout = dataclasses.field(repr=False)
 
     @property
     def kind(self):
         """The name of the mixtures' folder."""
-        return self.scheme.mixtures[self.mixture_type]
+        return self.layout.mixtures[self.mixture_type]
 
     def place(self, folder, kind):
         """Where a folder of a split has a kind of file."""
-        return self.root / self.scheme.place.format(split=folder, kind=kind)
+        return self.root / self.layout.place.format(split=folder, kind=kind)
 
     def rows(self, split):
         """List the mixtures of a split with their sources.
@@ -75,11 +77,11 @@ class DataSet:
         """
         rows = {}
         numbers = range(1, self.num_spks + 1)
-        for folder in self.folders[split] or self.scheme.splits[split][:1]:
+        for folder in self.folders[split] or self.layout.splits[split][:1]:
             mixture = self.place(folder, self.kind)
-            kinds = [self.scheme.source.format(number) for number in numbers]
+            kinds = [self.layout.source.format(number) for number in numbers]
             sources = [self.place(folder, kind) for kind in kinds]
-            found = self.scheme.read(mixture, sources)
+            found = self.layout.read(mixture, sources)
             for name, row in self._listed_rows(found, folder).items():
                 if name in rows:
                     raise UserError(
@@ -91,10 +93,9 @@ class DataSet:
 
     def _listed_rows(self, rows, folder):
         """Those rows that metadata list; all where there are no metadata."""
-        path = self._metadata(folder)
-        if path is None:
+        listing, mixture = self.listed(folder), self.place(folder, self.kind)
+        if not listing:
             return rows
-        listing, mixture = read_metadata(path), self.place(folder, self.kind)
         for name, listed in listing.items():
             if name not in rows:
                 raise UserError(
@@ -102,10 +103,9 @@ class DataSet:
                     "it. Copy or make it again, or remove the line."
                 )
         if len(rows) > len(listing):
-            extra = len(rows) - len(listing)
             logger.warning(
                 "%s has %d files that %s does not list: they are left out.",
-                *(mixture, extra, path),
+                *(mixture, len(rows) - len(listing), self._metadata(folder)),
             )
         return {name: rows[name] for name in listing}
 
@@ -113,15 +113,18 @@ class DataSet:
         """What metadata say of a split, `{ID: Listed}`; {} without any."""
         listing = {}
         for folder in self.folders[split]:
-            path = self._metadata(folder)
-            listing |= read_metadata(path) if path else {}
+            listing |= self.listed(folder)
         return listing
 
+    def listed(self, folder):
+        """What metadata say of a folder of a split, as `listing`."""
+        path = self._metadata(folder)
+        return _read_metadata(path) if path.is_file() else {}
+
     def _metadata(self, folder):
-        """The CSV file that lists the mixtures of a folder, or None."""
-        name = self.scheme.metadata.format(split=folder, kind=self.kind)
-        path = self.root / name
-        return path if path.is_file() else None
+        """The CSV file that may list the mixtures of a folder."""
+        name = self.layout.metadata.format(split=folder, kind=self.kind)
+        return self.root / name
 
     def __str__(self):
         splits = "; ".join(
@@ -129,7 +132,228 @@ class DataSet:
             for split, names in self.folders.items()
             if names
         )
-        return f"{self.layout}, {self.root}, {self.kind} ({splits})"
+        return f"{self.layout.name}, {self.root}, {self.kind} ({splits})"
+
+
+class Listed(typing.NamedTuple):
+    """What metadata say about a mixture."""
+
+    length: int  # samples
+    where: str  # file and line
+
+
+def _read_metadata(path):
+    """LibriMix's list of the mixtures of a folder, `{ID: Listed}`."""
+    # Its paths are those of the machine that made the data.
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"Cannot read {path}: {error}. Replace it.") from error
+    for column in ("mixture_ID", "length"):
+        if column not in (reader.fieldnames or ()):
+            raise UserError(
+                f"{path} has no column {column}. Replace or remove the file."
+            )
+    if not rows:
+        raise UserError(f"{path} lists no mixtures. Replace or remove it.")
+    listed = {}
+    for line, row in rows:
+        name, where = row["mixture_ID"], f"{path}, line {line}"
+        if name in listed:
+            raise UserError(f"{where}, lists {name} again. Remove the line.")
+        try:
+            # Some versions of pandas write whole numbers as 32080.0.
+            listed[name] = Listed(int(float(row["length"])), where)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"{where}: the length is {row['length']!r}, not a number of "
+                "samples. Correct it or remove the file."
+            ) from error
+    return listed
+
+
+def find_data_sets(data_folder):
+    """Find all data sets of mixtures in a folder.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        The folder.
+
+    Returns
+    -------
+    list of DataSet
+        One for each rate, mode and type of mixture; [] if there is none.
+    """
+    data_folder = pathlib.Path(os.path.abspath(data_folder))
+    found = {}
+    for layout in LAYOUTS:
+        for root, rate, mode in layout.roots(data_folder):
+            for mixture_type, kind in layout.mixtures.items():
+                folders = layout.folders(root, kind)
+                if any(folders.values()):
+                    count = layout.count_speakers(root, folders)
+                    data_set = DataSet(
+                        *(layout, root, rate, mode),
+                        *(mixture_type, count, folders),
+                    )
+                    # Of layouts that share folders, the first fits best.
+                    found.setdefault((root, mixture_type), data_set)
+    return list(found.values())
+
+
+def choose_data_set(
+    data_folder, sample_rate, mode, mixture_type, num_spks, train_folder=""
+):
+    """Choose the data set that training asks for.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        The folder, see `find_data_sets`.
+    sample_rate : int
+        Sampling rate in Hz, for layouts whose folders are named after it.
+    mode : str
+        `min` or `max`, likewise.
+    mixture_type : str
+        `clean` or `both`.
+    num_spks : sequence of int
+        The numbers of speakers in a mixture that are welcome, least first.
+    train_folder : str
+        One of the folders of training mixtures, or "" for all.
+
+    Returns
+    -------
+    DataSet
+        Its test split is the validation split if it has no other and its
+        layout need not have one.
+
+    Raises
+    ------
+    UserError
+        When the folder has no such data set; it says what is there.
+    """
+    data_folder = pathlib.Path(os.path.abspath(data_folder))
+    if mixture_type not in ("clean", "both"):
+        raise UserError(
+            f"mixture_type is {mixture_type!r}; it must be clean or both."
+        )
+    if not data_folder.is_dir():
+        raise UserError(f"{data_folder} is not a folder. Set --data_folder.")
+    found = find_data_sets(data_folder)
+    if not found:
+        raise UserError(_nothing_found(data_folder))
+    found = _of_rate(found, data_folder, sample_rate, mode)
+    found = _of_type(found, mixture_type)
+    found = _of_speakers(found, num_spks)
+    if len(found) > 1:
+        raise UserError(
+            f"{data_folder} has several data sets: {join_and(found)}. Set "
+            "--data_folder to the folder of one, or move the others."
+        )
+    return _with_test(_of_train_folder(found[0], train_folder))
+
+
+def _nothing_found(data_folder):
+    """Say what was looked for, and where it may be."""
+    names = sorted(path.name for path in data_folder.iterdir())
+    for name in names:
+        inside = data_folder / name
+        if name[0] != "." and inside.is_dir() and find_data_sets(inside):
+            return (
+                f"{data_folder} has no mixtures itself, but its folder {name} "
+                f"has. Set --data_folder={inside}."
+            )
+    return (
+        f"{data_folder} has no mixtures in a layout known here. Looked for "
+        f"{' or '.join(map(str, LAYOUTS))}; "
+        f"found {', '.join(names[:5]) or 'an empty folder'}."
+    )
+
+
+def _of_rate(found, data_folder, sample_rate, mode):
+    """The data sets of a sampling rate and mode."""
+    chosen = [
+        each
+        for each in found
+        if each.rate in (None, sample_rate) and each.mode in (None, mode)
+    ]
+    if not chosen:
+        there = {
+            each.layout.format_root(each.rate, each.mode) for each in found
+        }
+        raise UserError(
+            f"{data_folder} has no "
+            f"{found[0].layout.format_root(sample_rate, mode)}, but "
+            f"{join_and(sorted(there))}. Set --sample_rate and --mixture_mode "
+            "to what is there."
+        )
+    return chosen
+
+
+def _of_type(found, mixture_type):
+    """The data sets of a type of mixture."""
+    chosen = [each for each in found if each.mixture_type == mixture_type]
+    if not chosen:
+        other = found[0]
+        raise UserError(
+            f"mixture_type is {mixture_type}, but {other.root} has only "
+            f"{other.kind}. Set --mixture_type={other.mixture_type}."
+        )
+    return chosen
+
+
+def _of_speakers(found, num_spks):
+    """The data sets of a number of speakers."""
+    chosen = [each for each in found if each.num_spks in num_spks]
+    if not chosen:
+        other = found[0]
+        folder = next(names[0] for names in other.folders.values() if names)
+        mixture = other.place(folder, other.kind)
+        if other.num_spks == 0:
+            source = other.place(folder, other.layout.source.format(1))
+            raise UserError(
+                f"{source} is missing: {mixture} needs the sources. Copy or "
+                "make them again."
+            )
+        raise UserError(
+            f"{mixture} has sources of {other.num_spks} speakers, but num_spks "
+            f"is {num_spks[-1]}. Set --num_spks={other.num_spks} or choose other "
+            "data."
+        )
+    return chosen
+
+
+def _of_train_folder(data_set, train_folder):
+    """The same with one folder of training mixtures, if one is named."""
+    there = data_set.folders["train"]
+    if not train_folder:
+        return data_set
+    if train_folder not in there:
+        raise UserError(
+            f"train_folder is {train_folder!r}, but {data_set.root} has "
+            f"{join_and(there) or 'no training mixtures'}. Set --train_folder "
+            "to what is there, or leave it empty."
+        )
+    folders = {**data_set.folders, "train": (train_folder,)}
+    return dataclasses.replace(data_set, folders=folders)
+
+
+def _with_test(data_set):
+    """The same with the validation split for a test split that is missing."""
+    folders = data_set.folders
+    if folders["test"] or "test" not in data_set.layout.optional:
+        return data_set
+    logger.warning(
+        "%s has no test split: %s, which also chooses the best checkpoint, "
+        "is used for testing too. The test scores are optimistic.",
+        *(data_set.root, join_and(folders["valid"])),
+    )
+    return dataclasses.replace(
+        data_set, folders={**folders, "test": folders["valid"]}
+    )
 
 
 def join_and(items):

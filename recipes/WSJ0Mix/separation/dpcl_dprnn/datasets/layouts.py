@@ -1,209 +1,314 @@
-"""Which data sets of mixtures a folder holds, and the one to train on.
+"""The table of layouts: how data sets of mixtures name their files.
 
-They are recognised by what the folder holds, never by its name.
+A new layout is a row of `LAYOUTS`.
 """
 
+import collections.abc
 import dataclasses
-import logging
+import itertools
 import os
-import pathlib
+import re
 
+from ..common.audio import SOUND_SUFFIXES
 from ..common.errors import UserError
-from .data_sets import DataSet, join_and
-from .layout_table import LAYOUTS, SPLITS
 
-__all__ = ["SPLITS", "DataSet", "choose_data_set", "find_data_sets"]
-
-logger = logging.getLogger(__name__)
-
-MIXTURE_TYPES = ("clean", "both")
+SPLITS = ("train", "valid", "test")
 
 
-def find_data_sets(data_folder):
-    """Find all data sets of mixtures in a folder.
+def list_sounds(folder):
+    """The names of the files in a folder.
 
     Arguments
     ---------
-    data_folder : str or Path
-        The folder.
+    folder : pathlib.Path
+        It may be missing.
 
     Returns
     -------
-    list of DataSet
-        One for each rate, mode and type of mixture; [] if there is none.
+    sounds : dict
+        Sound files, `{stem: name}`, sorted.
+    twins : list of str
+        Sound files whose names differ from one of these in the suffix only.
+    others : list of str
+        Hidden and other files.
     """
-    data_folder = pathlib.Path(os.path.abspath(data_folder))
-    found = {}
-    for scheme in LAYOUTS:
-        for root, rate, mode in scheme.roots(data_folder):
-            for mixture_type, kind in scheme.mixtures.items():
-                folders = scheme.folders(root, kind)
-                if any(folders.values()):
-                    data_set = DataSet(
-                        layout=scheme.name,
-                        root=root,
-                        rate=rate,
-                        mode=mode,
-                        mixture_type=mixture_type,
-                        num_spks=scheme.count_speakers(root, folders),
-                        folders=folders,
-                        scheme=scheme,
-                    )
-                    # Of layouts that share folders, the first fits best.
-                    found.setdefault((root, mixture_type), data_set)
-    return list(found.values())
+    sounds, twins, others = {}, [], []
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        stem, suffix = os.path.splitext(name)
+        if name[0] == "." or suffix.lower() not in SOUND_SUFFIXES:
+            others.append(name)
+        elif stem in sounds:
+            twins.append(name)
+        else:
+            sounds[stem] = name
+    return sounds, twins, others
 
 
-def choose_data_set(
-    data_folder, sample_rate, mode, mixture_type, num_spks, train_folder=""
-):
-    """Choose the data set that training asks for.
+def folder_rows(mixture, sources):
+    """The rows of folders whose files have the same names."""
+    rows = {name: [path] for name, path in _sound_files(mixture).items()}
+    for folder in sources:
+        files = _sound_files(folder)
+        for name, row in rows.items():
+            if name not in files:
+                raise UserError(
+                    f"{folder / row[0].name} is missing: {row[0]} needs it. "
+                    "Copy or make it again."
+                )
+            row.append(files[name])
+    return rows
 
-    Arguments
-    ---------
-    data_folder : str or Path
-        The folder, see `find_data_sets`.
-    sample_rate : int
-        Sampling rate in Hz, for layouts whose folders are named after it.
-    mode : str
-        `min` or `max`, likewise.
-    mixture_type : str
-        `clean` or `both`.
-    num_spks : int or range
-        Speakers in each mixture; or the numbers that are welcome.
-    train_folder : str
-        One of the folders of training mixtures, or "" for all.
 
-    Returns
-    -------
-    DataSet
-        Its test split is the validation split if it has no other and its
-        layout need not have one.
+def _sound_files(folder):
+    """`{stem: path}` of a folder that has some, no two of one stem."""
+    sounds, twins, _ = list_sounds(folder)
+    if twins:
+        first = sounds[os.path.splitext(twins[0])[0]]
+        raise UserError(
+            f"{folder / twins[0]} and {first} have the same name. Remove one."
+        )
+    if not sounds:
+        raise UserError(f"{folder} has no WAV or FLAC files. Add them.")
+    return {stem: folder / name for stem, name in sounds.items()}
 
-    Raises
-    ------
-    UserError
-        When the folder has no such data set; it says what is there.
+
+def scp_rows(mixture, sources):
+    """The rows of lists as Kaldi writes them: `name path` on each line.
+
+    A path may hold spaces, and is relative to the folder of its list if it is
+    not absolute. A name that ends like a sound file is taken without that.
     """
-    data_folder = pathlib.Path(os.path.abspath(data_folder))
-    if mixture_type not in MIXTURE_TYPES:
+    mixtures = _read_scp(mixture)
+    rows = {name: [path] for name, (path, _) in mixtures.items()}
+    for source in sources:
+        entries = _read_scp(source)
+        for name, (_, line) in mixtures.items():
+            if name not in entries:
+                raise UserError(
+                    f"{source} has no {name}, but {mixture.name}, line "
+                    f"{line}, has. Give both lists the same names."
+                )
+        for name, (path, line) in entries.items():
+            if name not in rows:
+                raise UserError(
+                    f"{source}, line {line}, has {name}, but {mixture.name} "
+                    "has not. Give both lists the same names."
+                )
+            rows[name].append(path)
+    return rows
+
+
+def _read_scp(path):
+    """`{name: (path, number of the line)}` of a list, in its order."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
         raise UserError(
-            f"mixture_type is {mixture_type!r}; it must be clean or both."
-        )
-    if not data_folder.is_dir():
-        raise UserError(f"{data_folder} is not a folder. Set --data_folder.")
-    found = find_data_sets(data_folder)
-    if not found:
-        raise UserError(_nothing_found(data_folder))
-    found = _of_rate(found, data_folder, sample_rate, mode)
-    found = _of_type(found, mixture_type)
-    found = _of_speakers(found, num_spks)
-    if len(found) > 1:
-        raise UserError(
-            f"{data_folder} has several data sets: {join_and(found)}. Set "
-            "--data_folder to the folder of one, or move the others."
-        )
-    return _with_test(_of_train_folder(found[0], train_folder))
-
-
-def _nothing_found(data_folder):
-    """Say what was looked for, and where it may be."""
-    names = sorted(path.name for path in data_folder.iterdir())
-    for name in names:
-        inside = data_folder / name
-        if name[0] != "." and inside.is_dir() and find_data_sets(inside):
-            return (
-                f"{data_folder} has no mixtures itself, but its folder {name} "
-                f"has. Set --data_folder={inside}."
-            )
-    return (
-        f"{data_folder} has no mixtures in a layout known here. Looked for "
-        f"{' or '.join(map(str, LAYOUTS))}; "
-        f"found {', '.join(names[:5]) or 'an empty folder'}."
-    )
-
-
-def _of_rate(found, data_folder, sample_rate, mode):
-    """The data sets of a sampling rate and mode."""
-    chosen = [
-        data_set
-        for data_set in found
-        if data_set.rate in (None, sample_rate)
-        and data_set.mode in (None, mode)
-    ]
-    if not chosen:
-        there = {
-            each.scheme.format_root(each.rate, each.mode) for each in found
-        }
-        raise UserError(
-            f"{data_folder} has no "
-            f"{found[0].scheme.format_root(sample_rate, mode)}, but "
-            f"{join_and(sorted(there))}. Set --sample_rate and --mixture_mode "
-            "to what is there."
-        )
-    return chosen
-
-
-def _of_type(found, mixture_type):
-    """The data sets of a type of mixture."""
-    chosen = [each for each in found if each.mixture_type == mixture_type]
-    if not chosen:
-        other = found[0]
-        raise UserError(
-            f"mixture_type is {mixture_type}, but {other.root} has only "
-            f"{other.kind}. Set --mixture_type={other.mixture_type}."
-        )
-    return chosen
-
-
-def _of_speakers(found, num_spks):
-    """The data sets of a number of speakers."""
-    if isinstance(num_spks, int):
-        num_spks = range(num_spks, num_spks + 1)
-    chosen = [each for each in found if each.num_spks in num_spks]
-    if not chosen:
-        other = found[0]
-        folder = next(names[0] for names in other.folders.values() if names)
-        mixture = other.place(folder, other.kind)
-        if other.num_spks == 0:
-            source = other.place(folder, other.scheme.source.format(1))
+            f"Cannot read {path}: {error.strerror}. Add the list."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}.") from error
+    entries = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, file = _parse(line, f"{path}, line {number}")
+        if name in entries:
             raise UserError(
-                f"{source} is missing: {mixture} needs the sources. Copy or "
-                "make them again."
+                f"{path}, line {number}, has {name} again, after line "
+                f"{entries[name][1]}. Remove one of them."
             )
+        file = path.parent / file
+        if not file.is_file():
+            raise UserError(
+                f"{path}, line {number}: there is no file {file}. Correct the "
+                "path or copy the file there."
+            )
+        entries[name] = file, number
+    if not entries:
+        raise UserError(f"{path} lists no files. Write it again.")
+    return entries
+
+
+def _parse(line, where):
+    """The name and the path on a line."""
+    name, *rest = line.split(maxsplit=1)
+    if not rest:
+        raise UserError(f"{where}, is not 'name path'. Correct it.")
+    file = rest[0].rstrip()
+    if file.endswith("|"):
         raise UserError(
-            f"{mixture} has sources of {other.num_spks} speakers, but num_spks "
-            f"is {num_spks[-1]}. Set --num_spks={other.num_spks} or choose other "
-            "data."
+            f"{where}, names a command. Write what it puts out to a file and "
+            "name that."
         )
-    return chosen
+    suffix = os.path.splitext(name)[1]
+    if suffix.lower() in SOUND_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name, file
 
 
-def _of_train_folder(data_set, train_folder):
-    """The same with one folder of training mixtures, if one is named."""
-    there = data_set.folders["train"]
-    if not train_folder:
-        return data_set
-    if train_folder not in there:
-        raise UserError(
-            f"train_folder is {train_folder!r}, but {data_set.root} has "
-            f"{join_and(there) or 'no training mixtures'}. Set --train_folder "
-            "to what is there, or leave it empty."
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where a data set keeps its files.
+
+    Arguments
+    ---------
+    name : str
+        What the layout is called.
+    root : str
+        Folder below the data folder, with `{rate}` (kHz) and `{mode}`.
+    splits : dict
+        The folders that train, valid and test may have, by split.
+    mixtures : dict
+        The mixtures' folder, by type: `clean`, or `both` with noise too.
+    source : str
+        The folder of the sources, with `{}` for the number of the speaker.
+    place : str
+        Where, below the root, a `{split}` has a `{kind}` of file: a folder
+        or a list.
+    read : callable
+        From the places of the mixtures and of each source to
+        `{ID: [mixture, source 1, ...]}`. It raises `UserError` when one is
+        missing or empty, or they do not fit together.
+    metadata : str
+        CSV file that lists the mixtures of a `{kind}` in a `{split}`, or "".
+    optional : tuple
+        The splits that the layout may lack.
+
+    Example
+    -------
+    >>> print(LAYOUTS[0])
+    wav8k/min/{tr,cv,tt}/{mix,s1,s2}
+    """
+
+    name: str
+    root: str
+    splits: dict
+    mixtures: dict
+    source: str = "s{}"
+    place: str = "{split}/{kind}"
+    read: collections.abc.Callable = folder_rows
+    metadata: str = ""
+    optional: tuple = ()
+
+    def roots(self, data_folder):
+        """The folders that may hold the splits, `[(root, rate, mode)]`.
+
+        They lie in the data folder; or that is one of them itself, or a
+        folder in between.
+        """
+        if not self.root:
+            return [(data_folder, None, None)]
+        parts = self.root.format(rate="*", mode="*").split("/")
+        found = set(data_folder.glob("/".join(parts)))
+        for depth in range(1, len(parts)):
+            if data_folder.match("/".join(parts[:depth])):
+                found |= set(data_folder.glob("/".join(parts[depth:])))
+        if data_folder.match("/".join(parts)):
+            found.add(data_folder)
+        pattern = self.root.format(rate=r"(?P<rate>\d+\.?\d*)", mode="(.+)")
+        matches = {
+            root: re.fullmatch(pattern, "/".join(root.parts[-len(parts) :]))
+            for root in sorted(found)
+        }
+        return [
+            (root, round(float(match["rate"]) * 1000), root.name)
+            for root, match in matches.items()
+            if match
+        ]
+
+    def format_root(self, rate, mode):
+        """The root of a sampling rate in Hz and a mode."""
+        return self.root.format(rate=f"{rate / 1000:g}", mode=mode)
+
+    def folders(self, root, kind):
+        """The folders that have a kind of file, by split."""
+        return {
+            split: tuple(
+                name
+                for name in names
+                if (root / self.place.format(split=name, kind=kind)).exists()
+            )
+            for split, names in self.splits.items()
+        }
+
+    def count_speakers(self, root, folders):
+        """The most speakers that one of the splits' folders has sources of."""
+        names = [name for each in folders.values() for name in each]
+        for count in itertools.count():
+            kind = self.source.format(count + 1)
+            places = [self.place.format(split=n, kind=kind) for n in names]
+            if not any((root / place).exists() for place in places):
+                return count
+
+    def __str__(self):
+        root = f"{self.format_root(8000, 'min')}/" if self.root else ""
+        splits = [name for names in self.splits.values() for name in names]
+        kinds = [*self.mixtures.values(), *map(self.source.format, (1, 2))]
+        place = self.place.format(
+            split=f"{{{','.join(splits)}}}", kind=f"{{{','.join(kinds)}}}"
         )
-    folders = {**data_set.folders, "train": (train_folder,)}
-    return dataclasses.replace(data_set, folders=folders)
+        return root + place
 
 
-def _with_test(data_set):
-    """The same with the validation split for a test split that is missing."""
-    folders = data_set.folders
-    if folders["test"] or "test" not in data_set.scheme.optional:
-        return data_set
-    logger.warning(
-        "%s has no test split: %s, which also chooses the best checkpoint, "
-        "is used for testing too. The test scores are optimistic.",
-        *(data_set.root, join_and(folders["valid"])),
-    )
-    return dataclasses.replace(
-        data_set, folders={**folders, "test": folders["valid"]}
-    )
+def _splits(train, valid, test):
+    return {
+        split: tuple(names.split())
+        for split, names in zip(SPLITS, (train, valid, test), strict=True)
+    }
+
+
+WSJ0_SPLITS = _splits("tr", "cv", "tt")
+CLEAN_AND_BOTH = {"clean": "mix_clean", "both": "mix_both"}
+METADATA = "metadata/mixture_{split}_{kind}.csv"
+
+LAYOUTS = (
+    Layout("wsj0-mix", "wav{rate}k/{mode}", WSJ0_SPLITS, {"clean": "mix"}),
+    Layout("WHAM!", "wav{rate}k/{mode}", WSJ0_SPLITS, CLEAN_AND_BOTH),
+    Layout(
+        "WHAMR! anechoic",
+        "wav{rate}k/{mode}",
+        WSJ0_SPLITS,
+        {"clean": "mix_clean_anechoic", "both": "mix_both_anechoic"},
+        source="s{}_anechoic",
+    ),
+    Layout(
+        "LibriMix",
+        "wav{rate}k/{mode}",
+        _splits("train-100 train-360", "dev", "test"),
+        CLEAN_AND_BOTH,
+        metadata=METADATA,
+    ),
+    Layout(
+        "MiniLibriMix",
+        "",
+        _splits("train", "val", "test"),
+        CLEAN_AND_BOTH,
+        metadata=METADATA,
+        optional=("test",),
+    ),
+    Layout(
+        "custom",
+        "",
+        _splits(*SPLITS),
+        {"clean": "mixture"},
+        source="source{}",
+    ),
+    Layout(
+        "scp lists",
+        "",
+        WSJ0_SPLITS,
+        {"clean": "mix"},
+        place="{split}_{kind}.scp",
+        read=scp_rows,
+    ),
+    Layout(
+        "scp lists",
+        "",
+        WSJ0_SPLITS,
+        {"clean": "mix"},
+        source="spk{}",
+        place="{split}/{kind}.scp",
+        read=scp_rows,
+    ),
+)

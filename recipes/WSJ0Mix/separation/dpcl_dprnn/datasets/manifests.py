@@ -12,7 +12,8 @@ import tqdm
 
 from ..common.audio import audio_info, check_format, read_audio, write_text
 from ..common.errors import UserError
-from .layouts import SPLITS, choose_data_set
+from .data_sets import choose_data_set
+from .layouts import SPLITS
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def prepare_manifests(
     Arguments
     ---------
     data_folder : str or Path, or a list of them
-        A folder of WAV or FLAC files in one of `layout_table.LAYOUTS`. Those
+        A folder of WAV or FLAC files in one of `layouts.LAYOUTS`. Those
         of a list, such as 2speakers and 3speakers, are put together.
     save_folder : str or Path
         Where the CSV files go.
@@ -64,31 +65,24 @@ def prepare_manifests(
     """
     save_folder = pathlib.Path(save_folder)
     csv_files = {split: save_folder / f"{split}.csv" for split in SPLITS}
-    several = not isinstance(data_folder, str | pathlib.Path)
-    counts = range(1, num_spks + 1) if several else num_spks
+    counts = range(1, num_spks + 1)
+    if isinstance(data_folder, str | pathlib.Path):
+        data_folder, counts = [data_folder], [num_spks]
     data_sets = [
         choose_data_set(
             folder, sample_rate, mode, mixture_type, counts, train_folder
         )
-        for folder in (data_folder if several else [data_folder])
+        for folder in data_folder
     ]
     logger.info("Data: %s.", "; ".join(map(str, data_sets)))
-    rows = {split: _all_rows(data_sets, split) for split in SPLITS}
-    listings = {
-        split: {
-            k: v for each in data_sets for k, v in each.listing(split).items()
-        }
-        for split in SPLITS
-    }
+    listed = {split: _list_all(data_sets, split) for split in SPLITS}
     state_file = save_folder / "manifests.json"
-    data_state = _data_state(rows, listings, sample_rate, num_spks)
+    data_state = _data_state(listed, sample_rate, num_spks)
     if _read_state(state_file) == {"data": data_state, **_digests(csv_files)}:
         logger.info("The data are as they were: %s are kept.", save_folder)
     else:
         texts = {
-            split: _check_split(
-                rows[split], listings[split], sample_rate, num_spks
-            )
+            split: _check_split(*listed[split], sample_rate, num_spks)
             for split in SPLITS
         }
         # From here until the end, nothing vouches for the CSV files.
@@ -100,10 +94,11 @@ def prepare_manifests(
     return {split: str(path) for split, path in csv_files.items()}
 
 
-def _all_rows(data_sets, split):
-    """The rows of a split of all data sets."""
-    rows = {}
+def _list_all(data_sets, split):
+    """The rows of a split of all data sets, and what metadata say of them."""
+    rows, listing = {}, {}
     for data_set in data_sets:
+        listing |= data_set.listing(split)
         for name, row in data_set.rows(split).items():
             if name in rows:
                 raise UserError(
@@ -111,7 +106,7 @@ def _all_rows(data_sets, split):
                     "one, or leave out one of the folders of --data_folder."
                 )
             rows[name] = row
-    return rows
+    return rows, listing
 
 
 def _check_split(rows, listing, rate, num_spks):
@@ -153,26 +148,7 @@ def _check_row(row, listed, rate):
 
 
 def check_file(path, rate):
-    """Check a sound file without reading more of it than necessary.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        A WAV or FLAC file.
-    rate : int
-        The sampling rate that it must have.
-
-    Returns
-    -------
-    int
-        The number of samples.
-
-    Raises
-    ------
-    UserError
-        When the file is not mono at that rate, empty or truncated, or holds
-        NaN or infinite samples.
-    """
+    """The samples of a sound file that is fit; no more is read than needed."""
     info = audio_info(path)
     check_format(path, info.channels, info.rate, rate)
     if info.frames == 0:
@@ -184,12 +160,12 @@ def check_file(path, rate):
     return info.frames
 
 
-def _data_state(rows, listings, sample_rate, num_spks):
+def _data_state(listed, sample_rate, num_spks):
     """A digest of all that the CSV files depend on."""
     digest = hashlib.sha256(f"{sample_rate} {num_spks}\n".encode())
-    for split, files in rows.items():
-        for name, row in files.items():
-            digest.update(f"{name} {listings[split].get(name)}\n".encode())
+    for split, (rows, listing) in listed.items():
+        for name, row in rows.items():
+            digest.update(f"{name} {listing.get(name)}\n".encode())
             for path in row:
                 digest.update(f"{split} {_stamp(path)}\n".encode())
     return digest.hexdigest()

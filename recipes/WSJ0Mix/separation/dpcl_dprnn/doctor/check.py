@@ -10,7 +10,8 @@ import sys
 
 from ..common.audio import write_text
 from ..common.errors import UserError
-from ..datasets.layouts import find_data_sets
+from ..datasets.data_sets import find_data_sets
+from .examiner import Reader
 from .mixtures import examine_mixtures
 from .report import printable
 from .speech import examine_speech
@@ -46,9 +47,8 @@ def examine(data, levels=None, quick=False, jobs=None, progress=True):
     data = pathlib.Path(os.path.abspath(data))
     if not data.is_dir():
         raise UserError(f"{data} is not a folder. Set --data.")
-    options = {"quick": quick, "jobs": jobs, "progress": progress}
     try:
-        return _examine(data, levels, options)
+        return _examine(data, levels, Reader(quick, jobs, progress))
     except OSError as error:  # a folder that may not be read, mostly
         raise UserError(
             f"Cannot read {error.filename or data}: {error.strerror or error}. "
@@ -56,47 +56,41 @@ def examine(data, levels=None, quick=False, jobs=None, progress=True):
         ) from error
 
 
-def _examine(data, levels, options):
-    data_sets = _find_all(data)
+def _examine(data, levels, reader):
+    """Try one examiner after the other."""
+    data_sets = find_data_sets(data) or [
+        each
+        for folder in sorted(data.glob("[!.]*"))
+        if folder.is_dir()
+        for each in find_data_sets(folder)
+    ]
     if data_sets:
-        report = examine_mixtures(data_sets, **options)
+        report = examine_mixtures(data_sets, reader)
+    elif report := examine_wsj0(data, levels, reader):
+        return report
     else:
-        report = examine_wsj0(data, levels, **options)
-        if report:
-            return report
-        report = examine_speech(data, **options)
-    if report is None:
-        _refuse_unfinished(data)
-        names = sorted(path.name for path in data.iterdir())
-        raise UserError(
-            f"{data} is nothing known: neither mixtures, nor WSJ0 (si_tr_s, "
-            "...), nor a folder for each speaker with WAV or FLAC files. "
-            f"Found {', '.join(names[:5]) or 'an empty folder'}."
-        )
+        report = examine_speech(data, reader)
+    if not report:
+        raise UserError(_nothing_known(data))
     if levels:
         report.notes.append("this is not WSJ0: --levels is not used")
     return report
 
 
-def _refuse_unfinished(data):
-    """Say so where mixtures were begun and none is finished."""
+def _nothing_known(data):
+    """Say what was looked for, or that mixtures were begun."""
     for depth in range(4):
         for folder in data.glob("*/" * depth + ".*-unfinished"):
-            raise UserError(
+            return (
                 f"{folder.parent} has mixtures that are unfinished. Run the "
                 "same command again: it goes on where it stopped."
             )
-
-
-def _find_all(data):
-    """The data sets of a folder, or else of the folders in it."""
-    inside = sorted(path for path in data.iterdir() if path.is_dir())
-    return find_data_sets(data) or [
-        each
-        for folder in inside
-        if folder.name[0] != "."
-        for each in find_data_sets(folder)
-    ]
+    names = sorted(path.name for path in data.iterdir())
+    return (
+        f"{data} is nothing known: neither mixtures, nor WSJ0 (si_tr_s, "
+        "...), nor a folder for each speaker with WAV or FLAC files. "
+        f"Found {', '.join(names[:5]) or 'an empty folder'}."
+    )
 
 
 def check(data, levels=None, quick=False, problems=None):

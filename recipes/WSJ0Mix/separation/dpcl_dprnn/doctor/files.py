@@ -16,72 +16,46 @@ from ..speech.sphere import is_sphere, read_speech, speech_info
 from .report import Kind, Problem
 
 FULL_SCALE = 32767  # in steps; -32768 is beyond it, too
-CLIPPED = 3  # equal samples at full scale in a row
 SILENT = 4  # steps
 
 
-class MixtureTask(typing.NamedTuple):
-    """A mixture to check."""
+class Task(typing.NamedTuple):
+    """A mixture to check, or an utterance."""
 
     paths: tuple  # the mixture, then its sources
-    rate: int | None  # Hz, that the folder's name promises
-    noisy: bool  # the mixture holds more than its sources
+    rate: int | None = None  # Hz, that the folder's name promises
+    noisy: bool = False  # the mixture holds more than its sources
 
 
-class MixtureCheck(typing.NamedTuple):
-    """What is to be known of a mixture; None where that cannot be said."""
+class Check(typing.NamedTuple):
+    """What is to be known of a task; None where that cannot be said."""
 
     problems: list
     frames: int | None = None
     rate: int | None = None  # Hz
-    digest: bytes | None = None  # of the mixture's samples
+    digest: bytes | None = None  # of the first file's samples
     levels: tuple = ()  # dB, the first source over each other one
     residue: float | None = None  # steps, largest |mixture - sum of sources|
     snr: float | None = None  # dB, the sum of sources over that residue
+    stored: str = ""  # kind of file, of WSJ0
 
 
-class SpeechCheck(typing.NamedTuple):
-    """What is to be known of an utterance."""
-
-    path: str
-    problems: list
-    frames: int | None = None
-    rate: int | None = None  # Hz
-    digest: bytes | None = None
-
-
-def read_steps(path, rate=None):
-    """Read a mono sound file and look for what may be wrong with it.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file.
-    rate : int, optional
-        The sampling rate that it should have.
-
-    Returns
-    -------
-    samples : numpy.ndarray, [T], or None
-        int16 or float32, in steps of 16 bits; None for an unfit file.
-    rate : int or None
-        Samples per second.
-    problems : list of Problem
-    """
+def _read_steps(path, rate):
+    """Samples [T], or None if unfit, rate in Hz, and problems of a file."""
     try:
         samples, file_rate = _read(path)
     except UserError as error:
         return None, None, [reading_problem(path, error)]
     if samples.ndim > 1:
         detail = f"{samples.shape[1]} channels"
-        return None, file_rate, [Problem(Kind.STEREO, str(path), detail)]
+        return None, file_rate, [Problem(Kind.STEREO, path, detail)]
     kind = _unfit(samples)
     if kind in (Kind.EMPTY, Kind.NOT_FINITE):
-        return None, file_rate, [Problem(kind, str(path))]
-    problems = [Problem(kind, str(path))] if kind else []
+        return None, file_rate, [Problem(kind, path)]
+    problems = [Problem(kind, path)] if kind else []
     if rate is not None and file_rate != rate:
         detail = f"{file_rate} Hz, not {rate} Hz"
-        problems.append(Problem(Kind.WRONG_RATE, str(path), detail))
+        problems.append(Problem(Kind.WRONG_RATE, path, detail))
     return samples, file_rate, problems
 
 
@@ -106,10 +80,10 @@ def reading_problem(path, error):
     """The problem of a file that could not be read."""
     text = str(error)
     if "no program to decode" in text:
-        return Problem(Kind.NO_DECODER, str(path))
+        return Problem(Kind.NO_DECODER, path)
     truncated = "truncated" in text or "premature EOF" in text
     detail = "truncated" if truncated else "missing, or not sound"
-    return Problem(Kind.UNREADABLE, str(path), detail)
+    return Problem(Kind.UNREADABLE, path, detail)
 
 
 def _unfit(samples):
@@ -126,69 +100,43 @@ def _unfit(samples):
 
 
 def is_clipped(samples):
-    """Whether some samples in a row are equal and at full scale.
-
-    Example
-    -------
-    >>> is_clipped(np.array([0, 32767, 32767, 32767, 5], dtype=np.int16))
-    True
-    >>> is_clipped(np.array([0, 32767, 32767, -32768, 5], dtype=np.int16))
-    False
-    """
+    """Whether three samples in a row are equal and at full scale."""
     # Not np.abs: that of -32768 is no int16.
     loud = (samples >= FULL_SCALE) | (samples <= -FULL_SCALE)
     run = loud[1:] & (samples[1:] == samples[:-1])
     return bool((run[1:] & run[:-1]).any())
 
 
-def digest_of(samples):
-    """A digest that equal samples share; None for silence."""
-    if not samples.any():
-        return None
-    return hashlib.blake2b(samples.tobytes(), digest_size=8).digest()
-
-
-def check_speech(path):
-    """Check an utterance by itself.
-
-    Returns
-    -------
-    SpeechCheck
-    """
-    samples, rate, problems = read_steps(path)
-    if samples is None:
-        return SpeechCheck(str(path), problems, rate=rate)
-    digest = digest_of(samples)
-    return SpeechCheck(str(path), problems, len(samples), rate, digest)
-
-
-def check_mixture(task):
+def check_files(task):
     """Check a mixture and its sources, each by itself and against the others.
 
     Arguments
     ---------
-    task : MixtureTask
+    task : Task
+        The mixture may also be an utterance without any sources.
 
     Returns
     -------
-    MixtureCheck
+    Check
     """
     signals, rates, problems = [], [], []
     for path in task.paths:
-        samples, rate, found = read_steps(path, task.rate)
+        samples, rate, found = _read_steps(path, task.rate)
         signals.append(samples)
         rates.append(rate)
         problems += found
-    mixture = signals[0]
+    mixture, *sources = signals
     if mixture is None:
-        return MixtureCheck(problems, rate=rates[0])
-    check = MixtureCheck(problems, len(mixture), rates[0], digest_of(mixture))
-    if len(signals) == 1:
-        return check
+        return Check(problems, rate=rates[0])
+    digest = None  # of silence
+    if mixture.any():
+        digest = hashlib.blake2b(mixture.tobytes(), digest_size=8).digest()
+    check = Check(problems, len(mixture), rates[0], digest)
     odd = _at_odds(task.paths, signals, rates)
-    if odd or any(samples is None for samples in signals[1:]):
-        return check._replace(problems=problems + odd)
-    return _compare(check, task, mixture, signals[1:])
+    problems += odd
+    if not sources or odd or any(samples is None for samples in sources):
+        return check
+    return _compare(check, task, mixture, sources)
 
 
 def _at_odds(paths, signals, rates):
@@ -197,23 +145,22 @@ def _at_odds(paths, signals, rates):
     for path, samples, rate in zip(paths, signals, rates, strict=True):
         if rate not in (rates[0], None):
             detail = f"{rate} Hz, its mixture {rates[0]} Hz"
-            problems.append(Problem(Kind.WRONG_RATE, str(path), detail))
+            problems.append(Problem(Kind.WRONG_RATE, path, detail))
         elif samples is not None and len(samples) != len(signals[0]):
             detail = f"{len(samples)} samples, not {len(signals[0])}"
-            problems.append(Problem(Kind.UNEQUAL, str(path), detail))
+            problems.append(Problem(Kind.UNEQUAL, path, detail))
     return problems
 
 
 def _compare(check, task, mixture, sources):
     """Add what a mixture's sum says, for signals of one length."""
-    problems = list(check.problems)
     total = sources[0].astype(np.float32)  # exact for sums of 16 bits
     for source in sources[1:]:
         total += source
     residue = mixture - total
     largest = float(np.abs(residue).max())
     powers = [_power(source) for source in sources]
-    path = str(task.paths[0])
+    path = task.paths[0]
     if task.noisy:
         absent = not all(_holds(mixture, s) for s in sources)
         detail = "one is not in it"
@@ -222,12 +169,11 @@ def _compare(check, task, mixture, sources):
         absent = largest > len(sources) / 2 + 1.5
         detail = f"up to {largest:.0f} steps of 16 bits off"
     if absent:
-        problems.append(Problem(Kind.NOT_THE_SUM, path, detail))
+        check.problems.append(Problem(Kind.NOT_THE_SUM, path, detail))
     pairs = itertools.combinations(sources, 2)
     if any(np.array_equal(one, other) for one, other in pairs):
-        problems.append(Problem(Kind.SAME_SOURCES, path))
+        check.problems.append(Problem(Kind.SAME_SOURCES, path))
     return check._replace(
-        problems=problems,
         levels=tuple(_decibels(powers[0], power) for power in powers[1:]),
         residue=largest,
         snr=_decibels(_power(total), _power(residue)) if task.noisy else None,

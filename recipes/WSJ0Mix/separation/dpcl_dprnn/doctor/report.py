@@ -1,12 +1,16 @@
 """What the data doctor says: problems, facts and the page that shows them."""
 
-import dataclasses
 import enum
 import os
 import typing
+from dataclasses import dataclass, field
 
 PAGE = 40  # lines at most, where there are few kinds of problems
 NAMES = 5  # names at most for each kind of problem
+
+
+AGAIN = "Copy or make them again."
+REMOVE_ONE = "Remove one of each."
 
 
 class Kind(enum.Enum):
@@ -17,8 +21,8 @@ class Kind(enum.Enum):
         "folders that cannot be read",
         "Check the disk and who may read them.",
     )
-    UNREADABLE = "files that cannot be read", "Copy or make them again."
-    EMPTY = "files without samples", "Copy or make them again."
+    UNREADABLE = "files that cannot be read", AGAIN
+    EMPTY = "files without samples", AGAIN
     NOT_FINITE = "files with NaN or infinite samples", "Make them again."
     STEREO = "files with several channels", "Convert them to mono."
     WRONG_RATE = (
@@ -35,16 +39,10 @@ class Kind(enum.Enum):
     )
     # Mixtures
     NO_MIXTURES = "splits without mixtures", "Copy or make them."
-    NO_MIXTURE = (
-        "mixtures that metadata list and are missing",
-        ("Copy or make them again."),
-    )
-    MISSING = "missing sources", "Copy or make them again."
+    NO_MIXTURE = "mixtures that metadata list and are missing", AGAIN
+    MISSING = "missing sources", AGAIN
     EXTRA = "sources without a mixture", "Copy the mixtures or remove these."
-    SAME_NAME = (
-        "files whose names differ in the suffix only",
-        "Remove one of each.",
-    )
+    SAME_NAME = "files whose names differ in the suffix only", REMOVE_ONE
     INCOMPLETE = (
         "almost complete sets, as an interrupted copy leaves them",
         "Copy or make the rest.",
@@ -58,7 +56,7 @@ class Kind(enum.Enum):
         "The files do not belong together: copy or make them all again.",
     )
     SAME_SOURCES = "mixtures of a signal with itself", "Make them again."
-    DUPLICATE = "mixtures that come twice", "Remove one of each."
+    DUPLICATE = "mixtures that come twice", REMOVE_ONE
     LEAK = (
         "mixtures that are in two splits",
         "Remove them from one: what is trained on cannot test.",
@@ -81,11 +79,8 @@ class Kind(enum.Enum):
         "missing splits",
         "Copy or make them: train, valid and test are all needed.",
     )
-    COPY = "utterances that come twice", "Remove one of each."
-    COPY_ELSEWHERE = (
-        "utterances that two speakers or splits share",
-        "Remove one of each.",
-    )
+    COPY = "utterances that come twice", REMOVE_ONE
+    COPY_ELSEWHERE = "utterances that two speakers or splits share", REMOVE_ONE
     # WSJ0
     NO_DECODER = (
         "shorten-compressed files, and no program to decode them",
@@ -116,27 +111,32 @@ class Problem(typing.NamedTuple):
     where: str  # a file, mostly; a split or a speaker
     detail: str = ""
 
+    def place(self, data):
+        """Where it is, below the data folder if it is a file there."""
+        above = os.path.join(os.path.abspath(data), "")
+        return self.where.removeprefix(above)
 
-@dataclasses.dataclass
+    def said(self):
+        """The detail as it follows on a line."""
+        return f" ({self.detail})" if self.detail else ""
+
+
+@dataclass
 class Report:
-    """What was found.
+    """What was found; problems in any order, repeated ones count once."""
 
-    Arguments
-    ---------
-    title : str
-        What the data are.
-    facts : list of str
-        Lines of the page.
-    notes : list of str
-        What is worth knowing, but no problem.
-    problems : list of Problem
-        In any order; repeated ones count once.
-    """
+    title: str  # what the data are
+    facts: list = field(default_factory=list)  # lines of the page
+    notes: list = field(default_factory=list)  # worth knowing, no problems
+    problems: list = field(default_factory=list)
 
-    title: str
-    facts: list = dataclasses.field(default_factory=list)
-    notes: list = dataclasses.field(default_factory=list)
-    problems: list = dataclasses.field(default_factory=list)
+    def add(self, kind, where, detail=""):
+        """Report a problem; see `Problem`."""
+        self.problems.append(Problem(kind, str(where), detail))
+
+    def add_folder(self, error):
+        """Report a folder that cannot be read, from its `OSError`."""
+        self.add(Kind.UNREADABLE_FOLDER, error.filename, error.strerror)
 
     def by_kind(self):
         """`{kind: [problem, ...]}` in the order of `Kind`, without repeats."""
@@ -168,7 +168,9 @@ class Report:
         lines.append(f"{total:,} problem{'s' if total > 1 else ''}:")
         for kind, problems in kinds.items():
             lines.append(f"  {len(problems):,} {kind.title}. {kind.advice}")
-            lines += [f"    {_name(p, data)}" for p in problems[:shown]]
+            lines += [
+                f"    {p.place(data)}{p.said()}" for p in problems[:shown]
+            ]
             if len(problems) > shown:
                 lines.append(f"    and {len(problems) - shown:,} more")
         return "\n".join(lines) + "\n"
@@ -176,16 +178,10 @@ class Report:
     def problem_lines(self, data):
         """All problems, one line each: `file: kind (detail). Advice`."""
         return "".join(
-            f"{_relative(p.where, data)}: {kind.title}"
-            f"{f' ({p.detail})' if p.detail else ''}. {kind.advice}\n"
+            f"{p.place(data)}: {kind.title}{p.said()}. {kind.advice}\n"
             for kind, problems in self.by_kind().items()
             for p in problems
         )
-
-
-def folder_problem(error):
-    """The problem of a folder that cannot be read, from its `OSError`."""
-    return Problem(Kind.UNREADABLE_FOLDER, error.filename, error.strerror)
 
 
 def printable(text, encoding="utf-8"):
@@ -199,34 +195,3 @@ def printable(text, encoding="utf-8"):
     \\xe9.wav
     """
     return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def _name(problem, data):
-    name = _relative(problem.where, data)
-    return f"{name} ({problem.detail})" if problem.detail else name
-
-
-def _relative(where, data):
-    """The path below the data folder, or what else it says."""
-    parent = os.path.join(os.path.abspath(data), "")
-    absolute = os.path.abspath(where)
-    if os.path.isabs(where) and absolute.startswith(parent):
-        return absolute[len(parent) :]
-    return where
-
-
-def span(values, digits=1, join=" to "):
-    """The least and the greatest of some numbers as text.
-
-    Example
-    -------
-    >>> span([0.5, -2.25], digits=2)
-    '-2.25 to 0.50'
-    >>> span([])
-    '?'
-    """
-    values = [value for value in values if value is not None]
-    if not values:
-        return "?"
-    ends = [round(v, digits) + 0.0 for v in (min(values), max(values))]
-    return join.join(f"{value:.{digits}f}" for value in ends)  # no -0.0
