@@ -21,7 +21,7 @@ from past_run import (
     write_summary,
 )
 
-from dpcl_dprnn.report.csv_files import read_table
+from dpcl_dprnn.report.files import read_table
 from dpcl_dprnn.report.page import write_report
 
 DATE = datetime.date(2024, 2, 29)

@@ -3,9 +3,9 @@
 import pytest
 from past_run import Page, mean, numbers, plant_run
 
-from dpcl_dprnn.report.csv_files import read_speakers
+from dpcl_dprnn.report.files import read_speakers
 from dpcl_dprnn.report.page import write_report
-from dpcl_dprnn.report.speakers import speaker_context
+from dpcl_dprnn.report.tables import speaker_context
 
 COUNT = 12
 

@@ -7,16 +7,17 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from dpcl_dprnn.report.counting import confusion, proportion
 from dpcl_dprnn.report.statistics import (
     FEWEST,
     bootstrap_interval,
+    confusion,
     describe,
     failures,
     gender_group,
     group,
     level_group,
     paired_difference,
+    proportion,
     speaker_group,
 )
 

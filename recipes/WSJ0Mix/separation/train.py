@@ -36,7 +36,7 @@ from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
 from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
 from dpcl_dprnn.evaluation.examples import write_examples
 from dpcl_dprnn.evaluation.scoring import Evaluation, describe
-from dpcl_dprnn.evaluation.speaker_groups import speaker_groups
+from dpcl_dprnn.evaluation.speakers import speaker_groups
 from dpcl_dprnn.inference.model_folder import export_model
 from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model.losses import silence_loss

@@ -9,7 +9,7 @@ import torch
 
 from ..common.audio import atomic_path
 from ..model.targets import bin_weights, dominant_source
-from .references import audible
+from .speakers import audible
 
 EXAMPLES = "examples"  # the folder
 POINTS = 1500  # embeddings to keep of each

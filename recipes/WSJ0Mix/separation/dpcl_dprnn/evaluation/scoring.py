@@ -14,8 +14,7 @@ from ..common.audio import write_text, write_wav
 from ..common.distributed import gather
 from ..common.parallel import call_now, processes
 from .metrics import assign, score_all, si_snr_of
-from .references import audible, ideal_voices, level_difference
-from .speaker_groups import groups_of
+from .speakers import audible, groups_of, ideal_voices, level_difference
 
 RESULT_FILES = {
     "masks": "test_results.csv",
@@ -49,7 +48,7 @@ class Evaluation:
         Utterances whose separated voices are written to
         `output_folder`/separated.
     groups : dict of str to str, optional
-        What is known of speakers, see `speaker_groups`.
+        What is known of speakers, see `speakers.speaker_groups`.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ import io
 import numpy as np
 import soundfile
 
+from .figures import NAMES, picture
 from .spectra import (
     embedding_picture,
     ratio_masks,
@@ -13,7 +14,6 @@ from .spectra import (
     stft,
     track_figure,
 )
-from .style import NAMES, picture
 
 PEAK = 0.99  # of full scale, what the loudest track may reach
 KINDS = ("best", "median", "worst")  # the order of examples

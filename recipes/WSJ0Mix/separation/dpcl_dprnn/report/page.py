@@ -8,20 +8,18 @@ import numpy as np
 from ..common.audio import write_text
 from ..common.errors import UserError
 from ..evaluation.scoring import RESULT_FILES
-from .counting import confusion
 from .examples import by_kind, example_context
-from .figures import curve_figure
+from .figures import NAMES, curve_figure, shown
 from .files import read_results
 from .log import curves
-from .speakers import speaker_context
 from .statistics import (
     FEWEST,
     RESAMPLES,
     SEED,
     column,
+    confusion,
     describe,
 )
-from .style import NAMES, shown
 from .tables import (
     difference,
     distributions,
@@ -30,6 +28,7 @@ from .tables import (
     groups,
     metric_columns,
     several,
+    speaker_context,
     systems,
 )
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .style import new_axes, picture, style
+from .figures import new_axes, picture, style
 
 WINDOW = 0.032  # s; 256 samples at 8 kHz, as in deep clustering
 RANGE = 60.0  # dB that a spectrogram's colours span
 NO_SOUND = "white"  # no colour of the masks
 FARTHEST = 1e6  # what embeddings, of length 1, never reach
-# Speakers have other colours than heads (see style.COLOURS).
+# Speakers have other colours than heads (see figures.COLOURS).
 SPEAKERS = ("#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#000000")
 SPEAKER_MARKERS = "o^sDv"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.evaluation.speaker_groups import groups_of, speaker_groups
+from dpcl_dprnn.evaluation.speakers import groups_of, speaker_groups
 
 GROUPS = {"19": "F", "198": "M", "40n": "F", "01x": "M", "test000": "high"}
 
