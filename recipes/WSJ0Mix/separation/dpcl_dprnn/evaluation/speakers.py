@@ -101,24 +101,26 @@ def _read(path):
     try:
         # With a mark at the start, as spreadsheets write it, or without.
         with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, skipinitialspace=True)
-            rows = filter(None, lines)
-            names = [cell.strip().lower() for cell in next(rows, [])]
+            rows = csv.DictReader(file, skipinitialspace=True)
+            names = [name.strip().lower() for name in rows.fieldnames or ()]
+            rows.fieldnames = names
             column = next((name for name in COLUMNS if name in names), None)
             if "speaker" not in names or column is None:
                 raise UserError(
                     f"{path} needs the columns speaker and gender, after a "
                     "line that names them."
                 )
-            for cells in rows:
-                row = dict(zip(names, map(str.strip, cells), strict=False))
-                for name in ("speaker", column):
-                    if not row.get(name):
-                        raise UserError(
-                            f"{path}, line {lines.line_num}: no {name}. Fill "
-                            "it in, or remove the line."
-                        )
-                groups[row["speaker"]] = row[column]
+            for row in rows:
+                speaker, group = (
+                    (row[name] or "").strip() for name in ("speaker", column)
+                )
+                if not (speaker and group):
+                    missing = column if speaker else "speaker"
+                    raise UserError(
+                        f"{path}, line {rows.line_num}: no {missing}. Fill it "
+                        "in, or remove the line."
+                    )
+                groups[speaker] = group
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"Cannot read {path}: {error}.") from error
     return groups

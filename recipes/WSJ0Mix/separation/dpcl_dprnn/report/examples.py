@@ -6,6 +6,7 @@ import io
 import numpy as np
 import soundfile
 
+from ..evaluation.scoring import PEAK
 from .figures import NAMES, picture
 from .spectra import (
     embedding_picture,
@@ -14,9 +15,6 @@ from .spectra import (
     stft,
     track_figure,
 )
-
-PEAK = 0.99  # of full scale, what the loudest track may reach
-KINDS = ("best", "median", "worst")  # the order of examples
 
 
 def example_context(example):
@@ -30,20 +28,36 @@ def example_context(example):
     -------
     dict
         `name`, `kind`, `turned_down` (dB, 0 for none), `embeddings` (a
-        picture or None), and `rows`, each with a `title` and `tracks` that
-        have a `label`, `audio` (data URL) and `picture`.
+        picture or None), and `rows` of tracks, each with a `label`, `audio`
+        (data URL) and `picture`.
     """
-    groups = _groups(example)
+    groups = {"mixture": example.mixture[None], "reference": example.sources}
+    for head, estimates in example.estimates.items():
+        groups[NAMES[head]] = estimates
+    groups = {  # What a diverged model gives, NaN, is played as silence.
+        name: np.nan_to_num(tracks.astype(np.float64), posinf=0, neginf=0)
+        for name, tracks in groups.items()
+    }
     gain = shared_gain(groups.values())
+    groups = {name: gain * tracks for name, tracks in groups.items()}
     spectra = {
-        title: [stft(gain * track, example.rate) for track in tracks]
-        for title, tracks in groups.items()
+        name: [stft(track, example.rate) for track in tracks]
+        for name, tracks in groups.items()
     }
     scale = shared_scale(s for group in spectra.values() for s in group)
-    rows = [
-        _row(example, title, gain * tracks, spectra, scale)
-        for title, tracks in groups.items()
-    ]
+    (mixture,) = spectra["mixture"]
+    rows = []
+    for name, tracks in groups.items():
+        masks = [None]
+        if name != "mixture":
+            masks = ratio_masks(spectra[name], mixture, floor=scale[0])
+        row = zip(tracks, spectra[name], masks, strict=True)
+        rows.append(
+            [
+                _track(example, name, number, scale, *each)
+                for number, each in enumerate(row, start=1)
+            ]
+        )
     embeddings = None
     if example.embeddings is not None:
         embeddings = embedding_picture(example.embeddings, example.speakers)
@@ -56,12 +70,17 @@ def example_context(example):
     }
 
 
-def by_kind(examples):
-    """Sort examples: best, median, worst, others."""
-    order = {kind: number for number, kind in enumerate(KINDS)}
-    return sorted(
-        examples, key=lambda e: (order.get(e.kind, len(KINDS)), e.kind, e.name)
-    )
+def _track(example, name, number, scale, samples, spectrum, mask):
+    """A track of the page, with its sound and picture."""
+    label, kind = f"Speaker {number}, {name}", "Spectrogram and mask"
+    if mask is None:
+        label, kind = "Mixture", "Spectrogram"
+    figure = track_figure(spectrum, scale, example.rate, mask)
+    return {
+        "label": label,
+        "audio": wav_url(samples, example.rate),
+        "picture": picture(figure, f"{kind}: {label}, {example.name}."),
+    }
 
 
 def shared_gain(groups):
@@ -110,48 +129,3 @@ def wav_url(samples, rate):
     soundfile.write(content, whole, rate, format="WAV", subtype="PCM_16")
     data = base64.b64encode(content.getvalue()).decode("ascii")
     return f"data:audio/wav;base64,{data}"
-
-
-def _groups(example):
-    """The tracks of each row of the page, by the row's title.
-
-    What a diverged model gives, NaN, is played as silence.
-    """
-    groups = {"Mixture": example.mixture[None], "References": example.sources}
-    for head, estimates in example.estimates.items():
-        groups[NAMES[head].capitalize()] = estimates
-    return {
-        title: np.nan_to_num(tracks.astype(np.float64), posinf=0, neginf=0)
-        for title, tracks in groups.items()
-    }
-
-
-def _row(example, title, tracks, spectra, scale):
-    """A row of the page: tracks [C, T] with their sound and pictures."""
-    masks = [None]
-    if title != "Mixture":
-        mixture = spectra["Mixture"][0]
-        masks = ratio_masks(spectra[title], mixture, floor=scale[0])
-    row = []
-    for number, track in enumerate(tracks):
-        label = title
-        if title != "Mixture":
-            label = f"Speaker {number + 1}, {_short(title)}"
-        figure = track_figure(
-            spectra[title][number], scale, example.rate, masks[number]
-        )
-        kind = (
-            "Spectrogram" if masks[number] is None else "Spectrogram and mask"
-        )
-        row.append(
-            {
-                "label": label,
-                "audio": wav_url(track, example.rate),
-                "picture": picture(figure, f"{kind}: {label}, {example.name}."),
-            }
-        )
-    return {"title": title, "tracks": row}
-
-
-def _short(title):
-    return "reference" if title == "References" else title.lower()

@@ -86,7 +86,7 @@ def style(**changes):
         yield
 
 
-def new_axes(title=None, xlabel=None, ylabel=None, size=SIZE):
+def new_axes(xlabel, ylabel, size=SIZE):
     """An empty figure with one pair of axes."""
     from matplotlib.figure import Figure
 
@@ -100,7 +100,7 @@ def new_axes(title=None, xlabel=None, ylabel=None, size=SIZE):
         bottom=0.5 / height,
         top=1 - 0.3 / height,
     )
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_axisbelow(True)
     return figure, axes
 
@@ -138,17 +138,15 @@ def histogram(scores):
     Arguments
     ---------
     scores : dict
-        `{head: values [utterances]}` in dB; NaN ones are left out.
+        `{head: values [utterances]}` in dB, not all NaN; NaN ones are left out.
 
     Returns
     -------
-    dict or None
-        A `picture`; None where no score is defined.
+    dict
+        A `picture`.
     """
     scores = {head: v[np.isfinite(v)] for head, v in scores.items()}
     everything = np.concatenate(list(scores.values()))
-    if not len(everything):
-        return None
     low, high = everything.min(), everything.max()
     margin = 0.5 if low == high else 0.0
     # Few utterances make few bars, and all heads have the same.
@@ -243,15 +241,13 @@ def level_figure(labels, statistics):
         for index, (head, row) in enumerate(statistics.items()):
             # Side by side, so that intervals do not cover each other.
             place = 0.16 * (index - (len(statistics) - 1) / 2)
-            known = [
-                (x + place, s) for x, s in enumerate(row) if s.mean is not None
-            ]
-            means = np.array([s.mean for _, s in known])
-            ends = [_ends(s) for _, s in known]
+            # None, of what is undefined, becomes NaN, which is not drawn.
+            known = [(s.mean, s.low, s.high) for s in row]
+            means, low, high = np.array(known, dtype=np.float64).T
             axes.errorbar(
-                [x for x, _ in known],
+                place + np.arange(len(row)),
                 means,
-                yerr=np.abs(np.array(ends).reshape(-1, 2).T - means),
+                yerr=[means - low, high - means],
                 color=COLOURS[head],
                 marker=MARKERS[head],
                 linestyle="none",
@@ -305,13 +301,6 @@ def curve_figure(part, stages):
         if len(stages) > 1:
             axes.legend()
         return picture(figure, f"Learning curve of {name}.")
-
-
-def _ends(statistic):
-    """The interval's ends, NaN where there is no interval."""
-    if statistic.low is None:
-        return math.nan, math.nan
-    return statistic.low, statistic.high
 
 
 def _legend_above(axes, **changes):

@@ -1,13 +1,13 @@
 """Spectrograms, masks and embeddings of an example, as pictures."""
 
 import numpy as np
+import torch
 
 from .figures import new_axes, picture, style
 
 WINDOW = 0.032  # s; 256 samples at 8 kHz, as in deep clustering
 RANGE = 60.0  # dB that a spectrogram's colours span
 NO_SOUND = "white"  # no colour of the masks
-FARTHEST = 1e6  # what embeddings, of length 1, never reach
 # Speakers have other colours than heads (see figures.COLOURS).
 SPEAKERS = ("#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#000000")
 SPEAKER_MARKERS = "o^sDv"
@@ -37,11 +37,15 @@ def stft(signal, rate):
     ((129, 126), 32, np.float64(1.0))
     """
     size, hop = _sizes(rate)
-    window = np.hanning(size + 1)[:-1]
-    padded = np.pad(np.asarray(signal, dtype=np.float64), size // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
-    spectra = np.fft.rfft(frames * window, axis=1).T
-    return spectra * 2 / window.sum()
+    window = torch.hann_window(size, dtype=torch.float64)
+    spectrum = torch.stft(
+        torch.as_tensor(signal, dtype=torch.float64),
+        *(size, hop),
+        window=window,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    return (spectrum * 2 / window.sum()).numpy()
 
 
 def decibels(spectrum):
@@ -143,7 +147,8 @@ def track_figure(spectrum, scale, rate, mask=None):
 def _draw(figure, axes, bar, rate, values, low, high, colours, name):
     from matplotlib import colormaps
 
-    step = _sizes(rate)[1] / rate
+    size, hop = _sizes(rate)
+    step, half = hop / rate, rate / size / 2000  # s, kHz
     shown = axes.imshow(
         values,
         origin="lower",
@@ -155,7 +160,7 @@ def _draw(figure, axes, bar, rate, values, low, high, colours, name):
         # Frames and bins are centred on their times and frequencies.
         extent=(
             *(-step / 2, (values.shape[1] - 0.5) * step),
-            *_frequencies(rate),
+            *(-half, rate / 2000 + half),
         ),
     )
     axes.set_xlim(0, max(step, (values.shape[1] - 1) * step))
@@ -171,7 +176,7 @@ def embedding_picture(embeddings, speakers):
     ---------
     embeddings : numpy.ndarray, [P, D]
     speakers : numpy.ndarray, [P]
-        The speaker that dominates each bin, from 0 on; negative for none.
+        The speaker that dominates each bin, from 0 on.
 
     Returns
     -------
@@ -180,8 +185,7 @@ def embedding_picture(embeddings, speakers):
     """
     from sklearn.decomposition import PCA
 
-    near = (np.abs(embeddings) < FARTHEST).all(axis=1)  # and finite
-    known = near & (speakers >= 0)
+    known = np.isfinite(embeddings).all(axis=1)
     embeddings, speakers = embeddings[known], speakers[known]
     if min(embeddings.shape) < 2:
         return None
@@ -216,11 +220,5 @@ def embedding_picture(embeddings, speakers):
 
 def _sizes(rate):
     """Window and hop in samples; the window is a multiple of four."""
-    hop = max(1, round(WINDOW * rate / 4))
+    hop = round(WINDOW * rate / 4)
     return 4 * hop, hop
-
-
-def _frequencies(rate):
-    """Lowest and highest edge of the bins, in kHz."""
-    half = rate / _sizes(rate)[0] / 2000
-    return -half, rate / 2000 + half

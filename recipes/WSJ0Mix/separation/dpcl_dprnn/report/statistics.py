@@ -1,4 +1,4 @@
-"""What the report says of scores: means, their uncertainty, groups."""
+"""What the report says of scores: means, their uncertainty, groups, counts."""
 
 import math
 import typing
@@ -9,7 +9,7 @@ RESAMPLES = 2000
 SEED = 0
 FEWEST = 10  # of fewer values, the bootstrap's intervals are too narrow
 LEVEL = 0.95
-BLOCK = 500_000  # draws in memory at a time
+BATCH = 100  # resamples in memory at a time
 # Upper ends of classes of level differences, in dB
 LEVEL_ENDS = (1, 2, 3, 4, 5, 7.5, 10)
 
@@ -26,6 +26,8 @@ class Statistic(typing.NamedTuple):
 
 def describe(values):
     """Mean, median and the mean's confidence interval.
+
+    The interval is of the percentile bootstrap (Efron, 1979).
 
     Arguments
     ---------
@@ -48,53 +50,27 @@ def describe(values):
         return Statistic(0)
     ends = (None, None)
     if len(values) >= FEWEST:
-        ends = bootstrap_interval(values)
+        ends = _interval(values)
     return Statistic(
         len(values), float(values.mean()), float(np.median(values)), *ends
     )
 
 
-def bootstrap_interval(values, resamples=RESAMPLES, level=LEVEL, seed=SEED):
-    """Percentile bootstrap interval of a mean (Efron, 1979).
+def _interval(values):
+    """Ends of the percentile bootstrap's interval of a mean."""
+    # Slow to import, and not always needed.
+    from scipy.stats import bootstrap
 
-    Arguments
-    ---------
-    values : numpy.ndarray, [N]
-        Finite.
-    resamples : int
-        Number of means of N values drawn with replacement.
-    level : float
-        Share of those means that lies within the interval.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    tuple of float
-        Its ends.
-
-    Example
-    -------
-    >>> bootstrap_interval(np.ones(5))
-    (1.0, 1.0)
-    """
-    rng = np.random.default_rng(seed)
-    size = len(values)
-    rows = max(1, BLOCK // size)  # of the table of draws, at a time
-    means = np.concatenate(
-        [
-            values[rng.integers(size, size=(count, size))].mean(axis=1)
-            for count in _shares(resamples, rows)
-        ]
-    )
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _shares(total, most):
-    """A number as a sum of numbers that are not greater than another."""
-    return [min(most, total - start) for start in range(0, total, most)]
+    ends = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(ends.low), float(ends.high)
 
 
 def column(rows, name, ids=None):
@@ -114,18 +90,6 @@ def column(rows, name, ids=None):
     """
     ids = rows if ids is None else ids
     return np.array([rows.get(i, {}).get(name, math.nan) for i in ids])
-
-
-def paired_difference(first, second, name):
-    """Describe the difference of two systems on the same utterances.
-
-    Example
-    -------
-    >>> first, second = {"a": {"x": 3.0}, "b": {"x": 1.0}}, {"a": {"x": 2.0}}
-    >>> paired_difference(first, second, "x").mean
-    1.0
-    """
-    return describe(column(first, name) - column(second, name, list(first)))
 
 
 def group(test_set, label):
@@ -172,17 +136,13 @@ def level_group(facts):
     return ends[index], ends[index + 1]
 
 
-def failures(heads, name="si-snr_i", under=0.0):
+def failures(heads):
     """Utterances that a head made worse, the worst of any head first.
 
     Arguments
     ---------
     heads : dict
         `{head: {utterance: scores}}`.
-    name : str
-        The score to go by.
-    under : float
-        What counts as worse, in the score's unit.
 
     Returns
     -------
@@ -190,16 +150,16 @@ def failures(heads, name="si-snr_i", under=0.0):
 
     Example
     -------
-    >>> failures({"masks": {"a": {"x": 1.0}, "b": {"x": -1.0}},
-    ...           "kmeans": {"a": {"x": -2.0}, "b": {"x": math.nan}}}, "x")
+    >>> failures({"masks": {"a": {"si-snr_i": 1.0}, "b": {"si-snr_i": -1.0}},
+    ...           "kmeans": {"a": {"si-snr_i": -2.0}}})
     ['a', 'b']
     """
     worst = {}
     for rows in heads.values():
         for snt_id, scores in rows.items():
-            if scores[name] < under:
-                known = worst.get(snt_id, under)
-                worst[snt_id] = min(scores[name], known)
+            gain = scores["si-snr_i"]
+            if gain < 0:
+                worst[snt_id] = min(gain, worst.get(snt_id, 0.0))
     return sorted(worst, key=lambda snt_id: (worst[snt_id], snt_id))
 
 
@@ -244,15 +204,13 @@ def confusion(test_set):
     }
 
 
-def proportion(right, level=LEVEL):
+def proportion(right):
     """Describe a proportion, with Wilson's interval (1927).
 
     Arguments
     ---------
     right : sequence of bool, [utterances]
         Not empty.
-    level : float
-        Of confidence.
 
     Returns
     -------
@@ -264,16 +222,9 @@ def proportion(right, level=LEVEL):
     0.722
     """
     right = np.asarray(right, dtype=bool)
-    # Slow to import, and not always needed.
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # slow, as above
 
-    ends = binomtest(int(right.sum()), len(right)).proportion_ci(
-        level, method="wilson"
-    )
-    return Statistic(
-        len(right),
-        float(right.mean()),
-        float(np.median(right)),
-        float(ends.low),
-        float(ends.high),
-    )
+    test = binomtest(int(right.sum()), len(right))
+    ends = test.proportion_ci(LEVEL, method="wilson")
+    middle = float(right.mean()), float(np.median(right))
+    return Statistic(len(right), *middle, float(ends.low), float(ends.high))

@@ -1,5 +1,6 @@
 """The tables of the report, from the scores of a test set."""
 
+import itertools
 import math
 
 import numpy as np
@@ -13,7 +14,6 @@ from .statistics import (
     gender_group,
     group,
     level_group,
-    paired_difference,
     speaker_group,
 )
 
@@ -77,34 +77,29 @@ def ideal_scores(test_set):
     return scores
 
 
-def several(rows, test_set):
-    """The rows of utterances that are not known to have one speaker only."""
-    return {
-        snt_id: row
-        for snt_id, row in rows.items()
-        if test_set.get(snt_id, {}).get("num_spks") != 1
-    }
-
-
 def difference(heads):
     """Masks less k-means on each utterance, None unless both are there."""
-    if not {"masks", "kmeans"} <= set(heads):
+    if len(heads) < 2:
         return None
-    return paired_difference(heads["masks"], heads["kmeans"], "si-snr_i")
+    masks = column(heads["masks"], "si-snr_i")
+    return describe(
+        masks - column(heads["kmeans"], "si-snr_i", list(heads["masks"]))
+    )
 
 
 def distributions(heads, test_set):
     """The figures of how SI-SNRi is distributed."""
     scores = {head: column(rows, "si-snr_i") for head, rows in heads.items()}
+    if not any(np.isfinite(values).any() for values in scores.values()):
+        return []
     pictures = [histogram(scores)]
-    if pictures[0] is not None:
-        levels = _by_kind(heads, test_set, level_group)
-        if levels:
-            columns = zip(*(each for _, each in levels), strict=True)
-            statistics = dict(zip(heads, columns, strict=True))
-            labels = [_level(ends, "–") for ends, _ in levels]
-            pictures.append(level_figure(labels, statistics))
-    return [each for each in pictures if each is not None]
+    levels = _by_kind(heads, test_set, level_group)
+    if levels:
+        columns = zip(*(each for _, each in levels), strict=True)
+        statistics = dict(zip(heads, columns, strict=True))
+        labels = [_level(ends, "–") for ends, _ in levels]
+        pictures.append(level_figure(labels, statistics))
+    return pictures
 
 
 def groups(heads, test_set):
@@ -135,22 +130,21 @@ def _by_kind(heads, test_set, function):
 
 
 def _level(ends, to=" to "):
-    low, high = ends
-    return f"over {low:g}" if math.isinf(high) else f"{low:g}{to}{high:g}"
+    low, high = (minus(f"{end:g}") for end in ends)
+    if math.isinf(ends[0]):
+        return f"under {high}"
+    return f"over {low}" if math.isinf(ends[1]) else f"{low}{to}{high}"
 
 
-def failure_context(heads, test_set, speakers=()):
+def failure_context(heads, test_set, speakers):
     """Utterances that were made worse, the worst first, not all of them."""
     ids = failures(heads)
-    counts = {}
-    for head, rows in heads.items():
-        values = column(rows, "si-snr_i")
-        defined = np.isfinite(values).sum()
-        counts[head] = int((values < 0).sum()), int(defined)
     mixtures = mixture_scores(heads, test_set)
     worst = {head: worst_speakers(speakers, head) for head in heads}
     return {
-        "counts": counts,
+        "counts": _counts(
+            {head: column(rows, "si-snr_i") for head, rows in heads.items()}
+        ),
         "files": [RESULT_FILES[head] for head in heads],
         "worst": bool(speakers),
         "more": max(0, len(ids) - FAILURES),
@@ -195,7 +189,7 @@ def speaker_context(speakers, heads):
     Arguments
     ---------
     speakers : list of dict
-        Of `csv_files.read_speakers`.
+        Rows of test_speakers.csv, see `files.read_rows`.
     heads : sequence of str
 
     Returns
@@ -205,7 +199,12 @@ def speaker_context(speakers, heads):
         `counts` (`{head: (made worse, defined)}`); None where no speaker has
         a score.
     """
-    gains = {head: speaker_column(speakers, head) for head in heads}
+    gains = {
+        head: np.array(
+            [row.get(f"{head}_si-snr_i", math.nan) for row in speakers]
+        )
+        for head in heads
+    }
     if not any(np.isfinite(values).any() for values in gains.values()):
         return None
     inputs = np.array([row["si-snr"] for row in speakers])
@@ -219,17 +218,16 @@ def speaker_context(speakers, heads):
             )
             if rows
         ],
-        "counts": {
-            head: (int((values < 0).sum()), int(np.isfinite(values).sum()))
-            for head, values in gains.items()
-        },
+        "counts": _counts(gains),
     }
 
 
-def speaker_column(speakers, head):
-    """The improvements of a head, NaN where undefined, as an array."""
-    name = f"{head}_si-snr_i"
-    return np.array([row.get(name, math.nan) for row in speakers])
+def _counts(gains):
+    """Those that were made worse and those that are defined, by head."""
+    return {
+        head: (int((values < 0).sum()), int(np.isfinite(values).sum()))
+        for head, values in gains.items()
+    }
 
 
 def worst_speakers(speakers, head):
@@ -250,29 +248,11 @@ def worst_speakers(speakers, head):
     return worst
 
 
-def input_labels():
-    """The names of the classes, one more than ends.
-
-    Example
-    -------
-    >>> input_labels()[:2], input_labels()[-1]
-    (['under −10 dB', '−10 to −5 dB'], 'over 10 dB')
-    """
-    ends = [minus(f"{end:g}") for end in INPUT_ENDS]
-    between = zip(ends[:-1], ends[1:], strict=True)
-    return [
-        f"under {ends[0]} dB",
-        *(f"{low} to {high} dB" for low, high in between),
-        f"over {ends[-1]} dB",
-    ]
-
-
 def _by_input(inputs, gains):
-    known = np.isfinite(inputs)
-    classes = np.searchsorted(INPUT_ENDS, inputs, side="right")
+    ends = (-math.inf, *INPUT_ENDS, math.inf)
     return _with_scores(
-        (label, known & (classes == number), gains)
-        for number, label in enumerate(input_labels())
+        (f"{_level((low, high))} dB", (low <= inputs) & (inputs < high), gains)
+        for low, high in itertools.pairwise(ends)
     )
 
 
