@@ -6,6 +6,7 @@ import html.parser
 import io
 import json
 import math
+import re
 
 import numpy as np
 import soundfile
@@ -189,16 +190,8 @@ class Page(html.parser.HTMLParser):
 
 def numbers(cell):
     """The numbers of a cell, such as "7.19 [6.8, 7.6], n = 9"."""
-    cell = cell.replace("−", "-")
-    for sign in "[],":
-        cell = cell.replace(sign, " ")
-    found = []
-    for word in cell.split():
-        try:
-            found.append(float(word))
-        except ValueError:
-            continue
-    return found
+    pattern = r"(?<![\w.])-?\d+(?:\.\d+)?"
+    return [float(n) for n in re.findall(pattern, cell.replace("−", "-"))]
 
 
 def sound(url):

@@ -5,13 +5,13 @@ import pytest
 import scipy.signal
 from past_run import RATE, signals, sound, write_example
 
-from dpcl_dprnn.report import examples as report_examples
-from dpcl_dprnn.report.examples import example_context
+from dpcl_dprnn.report import spectra
 from dpcl_dprnn.report.files import read_example
 from dpcl_dprnn.report.spectra import (
     RANGE,
     decibels,
     embedding_picture,
+    example_context,
     ratio_masks,
     shared_scale,
     stft,
@@ -67,7 +67,7 @@ def test_spectrograms_share_a_scale(tmp_path, monkeypatch):
         figures.append(track_figure(*args))
         return figures[-1]
 
-    monkeypatch.setattr(report_examples, "track_figure", record)
+    monkeypatch.setattr(spectra, "track_figure", record)
     example = planted(tmp_path, masks=0.01 * signals())  # much softer
     example_context(example)
     norms = [figure.axes[0].images[0].norm for figure in figures]

@@ -9,14 +9,12 @@ import sklearn.metrics
 
 from dpcl_dprnn.report.statistics import (
     FEWEST,
+    by_class,
+    by_label,
     confusion,
     describe,
     failures,
-    gender_group,
-    group,
-    level_group,
     proportion,
-    speaker_group,
 )
 from dpcl_dprnn.report.tables import difference
 
@@ -80,32 +78,27 @@ def test_paired_difference_cancels_what_utterances_share():
 
 def test_groups_divide_the_test_set():
     rng = np.random.default_rng(0)
-    test_set = {
-        f"u{n}": {
-            "num_spks": float(rng.integers(2, 4)),
-            "genders": str(rng.choice(["F-M", "M-M", ""])),
-            "level_difference": rng.uniform(0, 15),
-        }
-        for n in range(200)
-    }
-    test_set["alone"] = {
-        "num_spks": math.nan,
-        "genders": "",
-        "level_difference": math.nan,
-    }
-    for label, ids in group(test_set, level_group).items():
-        low, high = label
-        assert ids
-        for snt_id in ids:
-            assert low <= test_set[snt_id]["level_difference"] < high
-    for function, missing in (
-        (level_group, 1),
-        (speaker_group, 1),
-        (gender_group, sum(not f["genders"] for f in test_set.values())),
-    ):
-        ids = [i for each in group(test_set, function).values() for i in each]
-        assert len(ids) == len(set(ids)) == len(test_set) - missing
-    assert list(group(test_set, speaker_group)) == [2, 3]
+    levels = np.array([*rng.uniform(0, 15, 200), 0.0, 15.0, math.nan])
+    labels = [str(each) for each in rng.choice(["F-M", "M-M", ""], 203)]
+    gains = {"masks": rng.normal(size=203)}
+    by_levels = by_class(levels, (0, 1, 7.5, math.inf), gains)
+    assert [label for label, _ in by_levels] == [
+        (0, 1),
+        (1, 7.5),
+        (7.5, math.inf),
+    ]
+    for (low, high), (found,) in by_levels:
+        inside = [low <= level < high for level in levels]
+        expected = gains["masks"][inside].mean()
+        assert (found.count, found.mean) == (sum(inside), expected)
+    assert sum(found.count for _, (found,) in by_levels) == 202
+    by_labels = by_label(labels, gains)
+    assert [label for label, _ in by_labels] == ["F-M", "M-M"]
+    for label, (found,) in by_labels:
+        assert found.count == labels.count(label)
+    gains["masks"][labels.index("F-M")] = math.nan
+    assert by_label(labels, gains)[0][1][0].count == labels.count("F-M") - 1
+    assert by_label(labels, {"masks": np.full(203, math.nan)}) == []
 
 
 def test_confusion_agrees_with_scikit_learn():

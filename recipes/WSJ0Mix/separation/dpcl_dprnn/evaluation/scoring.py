@@ -215,7 +215,8 @@ class Evaluation:
         Returns
         -------
         dict
-            What summary.json holds.
+            What summary.json holds: the facts, and mean, standard deviation
+            and count of each score of each head.
         """
         for head, utterances in self.scores.items():
             text = _as_csv(utterances.items(), averages=True)
@@ -223,7 +224,14 @@ class Evaluation:
         write_text(self.folder / TEST_SET, _as_csv(self.facts.items()))
         each = [(n, row) for n, rows in self.speakers.items() for row in rows]
         write_text(self.folder / SPEAKERS, _as_csv(each))
-        summary = dict(_finite(about), heads=self.summary())
+        heads = {
+            head: {
+                name: _statistics([row[name] for row in utterances.values()])
+                for name in next(iter(utterances.values()))
+            }
+            for head, utterances in self.scores.items()
+        }
+        summary = dict(_finite(about), heads=heads)
         counted = [
             row["counted"] == row["num_spks"]
             for row in self.facts.values()
@@ -235,16 +243,6 @@ class Evaluation:
         text = json.dumps(summary, indent=2, allow_nan=False)
         write_text(self.folder / "summary.json", text + "\n")
         return summary
-
-    def summary(self):
-        """Mean, standard deviation and count of each score of each head."""
-        return {
-            head: {
-                name: _statistics([row[name] for row in utterances.values()])
-                for name in next(iter(utterances.values()))
-            }
-            for head, utterances in self.scores.items()
-        }
 
 
 def in_words(summary):
@@ -293,7 +291,7 @@ def _finite(value):
 
 
 def _statistics(values):
-    """Of those that are defined; None where none is."""
+    """Mean, standard deviation and count of those that are defined."""
     defined = np.array([v for v in values if math.isfinite(v)])
     if not len(defined):
         return {"mean": None, "std": None, "count": 0}

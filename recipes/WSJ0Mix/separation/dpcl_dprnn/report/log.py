@@ -24,7 +24,7 @@ def read_log(path):
     """
     epochs = []
     with open(path, encoding="utf-8", errors="replace") as file:
-        for items in map(parse_line, file):
+        for items in map(_numbers, file):
             if "epoch" in items:
                 number = items["epoch"]
                 epochs = [each for each in epochs if each["epoch"] < number]
@@ -32,14 +32,8 @@ def read_log(path):
     return epochs
 
 
-def parse_line(line):
-    """The numbers of a line; words are left out.
-
-    Example
-    -------
-    >>> parse_line("epoch: 1, lr: 1.96e-03 - train pit: -1.16, train loss: nan")
-    {'epoch': 1.0, 'lr': 0.00196, 'train pit': -1.16, 'train loss': nan}
-    """
+def _numbers(line):
+    """The numbers of a line by their names; words are left out."""
     items = {}
     for name, value in ITEM.findall(line):
         try:

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..common.audio import write_text
 from ..evaluation.scoring import RESULT_FILES, SPEAKERS, TEST_SET
-from .examples import example_context
 from .figures import NAMES, curve_figure, shown
 from .files import read_results
 from .log import curves
+from .spectra import example_context
 from .statistics import (
     FEWEST,
     RESAMPLES,
@@ -82,17 +82,7 @@ def write_report(output_folder, date=None):
 
 
 def report_context(results, date):
-    """All that the template shows.
-
-    Arguments
-    ---------
-    results : files.Results
-    date : datetime.date
-
-    Returns
-    -------
-    dict
-    """
+    """All that the template shows of `files.Results`."""
     heads, test_set = results.heads, results.test_set
     parts = curves(results.log)
     return {

@@ -1,5 +1,6 @@
 """What the report says of scores: means, their uncertainty, groups, counts."""
 
+import itertools
 import math
 import typing
 
@@ -10,8 +11,6 @@ SEED = 0
 FEWEST = 10  # of fewer values, the bootstrap's intervals are too narrow
 LEVEL = 0.95
 BATCH = 100  # resamples in memory at a time
-# Upper ends of classes of level differences, in dB
-LEVEL_ENDS = (1, 2, 3, 4, 5, 7.5, 10)
 
 
 class Statistic(typing.NamedTuple):
@@ -92,48 +91,53 @@ def column(rows, name, ids=None):
     return np.array([rows.get(i, {}).get(name, math.nan) for i in ids])
 
 
-def group(test_set, label):
-    """The utterances of each group, as `{label: [utterance, ...]}`, sorted.
+def by_label(labels, gains):
+    """Describe the values of each label.
 
     Arguments
     ---------
-    test_set : dict
-        `{utterance: facts}`.
-    label : callable
-        Gives the group that some facts belong to, None for no group.
-    """
-    groups = {}
-    for snt_id, facts in test_set.items():
-        groups.setdefault(label(facts), []).append(snt_id)
-    groups.pop(None, None)
-    return dict(sorted(groups.items()))
+    labels : sequence of str, [N]
+        "" for none.
+    gains : dict
+        `{head: values [N]}`.
 
-
-def speaker_group(facts):
-    """The number of speakers, if it is known."""
-    return whole(facts["num_spks"])
-
-
-def gender_group(facts):
-    """The genders, such as F-M, if they are known."""
-    return facts.get("genders") or None
-
-
-def level_group(facts):
-    """The class of level differences as its ends, (low, high), in dB.
+    Returns
+    -------
+    list of tuple
+        Each label, sorted, with the `Statistic` of each head; without labels
+        that have no defined value.
 
     Example
     -------
-    >>> level_group({"level_difference": 1.0}), level_group(
-    ...     {"level_difference": 12.0})
-    ((1, 2), (10, inf))
+    >>> ((label, (found,)),) = by_label(["F", "", "F"], {"masks": np.arange(3.0)})
+    >>> label, found.mean
+    ('F', 1.0)
     """
-    difference = facts["level_difference"]
-    if not math.isfinite(difference):
-        return None
-    ends = (0, *LEVEL_ENDS, math.inf)
-    index = np.searchsorted(ends[1:-1], difference, side="right")
-    return ends[index], ends[index + 1]
+    labels = np.array(labels)
+    return _described(
+        ((str(label), labels == label) for label in np.unique(labels) if label),
+        gains,
+    )
+
+
+def by_class(values, ends, gains):
+    """The same for classes of numbers [N], with their ends as labels.
+
+    An end belongs to the class above it; NaN belongs to none.
+    """
+    classes = itertools.pairwise(ends)
+    return _described(
+        ((each, (each[0] <= values) & (values < each[1])) for each in classes),
+        gains,
+    )
+
+
+def _described(choices, gains):
+    rows = [
+        (label, [describe(values[chosen]) for values in gains.values()])
+        for label, chosen in choices
+    ]
+    return [row for row in rows if any(s.count for s in row[1])]
 
 
 def failures(heads):

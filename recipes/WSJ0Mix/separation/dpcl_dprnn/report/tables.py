@@ -1,6 +1,5 @@
 """The tables of the report, from the scores of a test set."""
 
-import itertools
 import math
 
 import numpy as np
@@ -8,13 +7,12 @@ import numpy as np
 from ..evaluation.scoring import RESULT_FILES
 from .figures import NAMES, histogram, level_figure, minus, scatter, shown
 from .statistics import (
+    by_class,
+    by_label,
     column,
     describe,
     failures,
-    gender_group,
-    group,
-    level_group,
-    speaker_group,
+    whole,
 )
 
 METRICS = {  # column: name, unit, digits
@@ -26,8 +24,10 @@ METRICS = {  # column: name, unit, digits
     "stoi": ("STOI", "", 3),
 }
 FAILURES = 50  # listed at most
-# Ends of classes of a speaker's SI-SNR in the mixture, in dB
-INPUT_ENDS = (-10, -5, -2.5, 0, 2.5, 5, 10)
+# Ends of classes, in dB: of the speakers' level difference, and of a speaker's
+# SI-SNR in the mixture
+LEVEL_ENDS = (0, 1, 2, 3, 4, 5, 7.5, 10, math.inf)
+INPUT_ENDS = (-math.inf, -10, -5, -2.5, 0, 2.5, 5, 10, math.inf)
 
 
 def metric_columns(heads):
@@ -89,11 +89,11 @@ def difference(heads):
 
 def distributions(heads, test_set):
     """The figures of how SI-SNRi is distributed."""
-    scores = {head: column(rows, "si-snr_i") for head, rows in heads.items()}
-    if not any(np.isfinite(values).any() for values in scores.values()):
+    gains = _gains(heads)
+    if not any(np.isfinite(values).any() for values in gains.values()):
         return []
-    pictures = [histogram(scores)]
-    levels = _by_kind(heads, test_set, level_group)
+    pictures = [histogram(gains)]
+    levels = _by_level(heads, test_set)
     if levels:
         columns = zip(*(each for _, each in levels), strict=True)
         statistics = dict(zip(heads, columns, strict=True))
@@ -104,29 +104,27 @@ def distributions(heads, test_set):
 
 def groups(heads, test_set):
     """SI-SNRi of kinds of mixtures: [(kind, [(label, Statistics), ...])]."""
+    gains, facts = _gains(heads, list(test_set)), test_set.values()
+    numbers = [str(whole(known["num_spks"]) or "") for known in facts]
     kinds = {
-        "speakers": (speaker_group, str),
-        "genders": (gender_group, str),
-        "level difference": (level_group, lambda ends: _level(ends) + " dB"),
+        "speakers": by_label(numbers, gains),
+        "genders": by_label([f.get("genders", "") for f in facts], gains),
+        "level difference": [
+            (f"{_level(ends)} dB", statistics)
+            for ends, statistics in _by_level(heads, test_set)
+        ],
     }
-    found = []
-    for kind, (function, name) in kinds.items():
-        rows = _by_kind(heads, test_set, function)
-        if rows:
-            found.append((kind, [(name(label), each) for label, each in rows]))
-    return found
+    return [(kind, rows) for kind, rows in kinds.items() if rows]
 
 
-def _by_kind(heads, test_set, function):
-    """Groups with a score, as [(label, [Statistic of each head])]."""
-    rows = [
-        (
-            label,
-            [describe(column(r, "si-snr_i", ids)) for r in heads.values()],
-        )
-        for label, ids in group(test_set, function).items()
-    ]
-    return [row for row in rows if any(s.count for s in row[1])]
+def _by_level(heads, test_set):
+    differences = column(test_set, "level_difference")
+    return by_class(differences, LEVEL_ENDS, _gains(heads, list(test_set)))
+
+
+def _gains(heads, ids=None):
+    """SI-SNRi of each head, of some utterances or of its own."""
+    return {head: column(rows, "si-snr_i", ids) for head, rows in heads.items()}
 
 
 def _level(ends, to=" to "):
@@ -142,9 +140,7 @@ def failure_context(heads, test_set, speakers):
     mixtures = mixture_scores(heads, test_set)
     worst = {head: worst_speakers(speakers, head) for head in heads}
     return {
-        "counts": _counts(
-            {head: column(rows, "si-snr_i") for head, rows in heads.items()}
-        ),
+        "counts": _counts(_gains(heads)),
         "files": [RESULT_FILES[head] for head in heads],
         "worst": bool(speakers),
         "more": max(0, len(ids) - FAILURES),
@@ -208,16 +204,16 @@ def speaker_context(speakers, heads):
     if not any(np.isfinite(values).any() for values in gains.values()):
         return None
     inputs = np.array([row["si-snr"] for row in speakers])
+    kinds = {
+        "input": [
+            (f"{_level(ends)} dB", statistics)
+            for ends, statistics in by_class(inputs, INPUT_ENDS, gains)
+        ],
+        "speaker": by_label([row.get("group", "") for row in speakers], gains),
+    }
     return {
         "picture": scatter(inputs, gains),
-        "groups": [
-            (kind, rows)
-            for kind, rows in (
-                ("input", _by_input(inputs, gains)),
-                ("speaker", _by_group(speakers, gains)),
-            )
-            if rows
-        ],
+        "groups": [(kind, rows) for kind, rows in kinds.items() if rows],
         "counts": _counts(gains),
     }
 
@@ -246,29 +242,3 @@ def worst_speakers(speakers, head):
             known = worst.get(row["snt_id"], math.inf)
             worst[row["snt_id"]] = min(value, known)
     return worst
-
-
-def _by_input(inputs, gains):
-    ends = (-math.inf, *INPUT_ENDS, math.inf)
-    return _with_scores(
-        (f"{_level((low, high))} dB", (low <= inputs) & (inputs < high), gains)
-        for low, high in itertools.pairwise(ends)
-    )
-
-
-def _by_group(speakers, gains):
-    groups = np.array([row.get("group") or "" for row in speakers])
-    return _with_scores(
-        (str(label), groups == label, gains)
-        for label in np.unique(groups)
-        if label
-    )
-
-
-def _with_scores(choices):
-    """Statistics of each choice of speakers, if there are any."""
-    rows = [
-        (label, [describe(values[chosen]) for values in gains.values()])
-        for label, chosen, gains in choices
-    ]
-    return [row for row in rows if any(s.count for s in row[1])]
