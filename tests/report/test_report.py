@@ -40,9 +40,8 @@ def run(tmp_path_factory):
 def bare(tmp_path):
     """A run with scores only, to be changed."""
     plant_run(tmp_path / "run", COUNT)
-    (tmp_path / "run" / "test_set.csv").unlink()
-    (tmp_path / "run" / "test_speakers.csv").unlink()
-    (tmp_path / "run" / "train_log.txt").unlink()
+    for name in ("test_set.csv", "test_speakers.csv", "train_log.txt"):
+        (tmp_path / "run" / name).unlink()
     return tmp_path / "run"
 
 
@@ -316,12 +315,13 @@ def test_lone_speakers_are_no_failures(tmp_path):
     scores = np.array([[np.nan] * 4, *[[1.0] * 4] * 3])
     write_scores(tmp_path, "abcd", scores)
     header = "snt_id,num_spks,level_difference,si-snr,sdr".split(",")
-    facts = [["a", 1, *["nan"] * 3], *([i, 2, 1, 0, 0] for i in "bcd")]
+    facts = [["a", 1, *[""] * 3], *([i, 2, 1, 0, 0] for i in "bcd")]
     write_csv(tmp_path / "test_set.csv", [header, *facts])
     page = Page(write_report(tmp_path))
     assert "failure-table" not in page.tables
     assert "1 of the test utterances have one speaker only" in page.text()
     assert "they have no score" in page.text()
+    assert "n = 3" in page.row("score-table", "unprocessed mixture")[0]
     assert "speakers: 1" not in [row[0] for row in page.tables["groups"]]
 
 

@@ -129,13 +129,13 @@ def test_nothing_counted():
 def test_failures_are_sorted_by_their_worst_head():
     heads = {
         "masks": {
-            "a": {"si-snr_i": -1.0},
+            "a": {"si-snr_i": -2.0},
             "b": {"si-snr_i": 4.0},
             "c": {"si-snr_i": 0.0},
             "d": {"si-snr_i": math.nan},
         },
         "kmeans": {
-            "a": {"si-snr_i": -2.0},
+            "a": {"si-snr_i": -1.0},
             "b": {"si-snr_i": -9.0},
             "d": {"si-snr_i": -1.5},
         },
