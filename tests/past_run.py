@@ -6,6 +6,7 @@ import html.parser
 import io
 import json
 import math
+import re
 
 import numpy as np
 import soundfile
@@ -81,6 +82,13 @@ def write_results(path, ids, scores):
     write_csv(path, [header, *rows, ["avg", *averages]])
 
 
+def write_scores(folder, ids, scores):
+    """The same scores [utterances, 4] of each head, and their summary."""
+    for file in FILES.values():
+        write_results(folder / file, ids, scores)
+    write_summary(folder, dict.fromkeys(FILES, scores[:, 3]))
+
+
 def write_summary(folder, gains, num_spks=2):
     summary = {
         "experiment": "planted",
@@ -97,8 +105,7 @@ def write_summary(folder, gains, num_spks=2):
     for head, values in gains.items():
         defined = np.array(values)[np.isfinite(values)]
         mean = float(defined.mean()) if len(defined) else None
-        about = {"mean": mean, "std": 1.0, "count": len(defined)}
-        summary["heads"][head] = {"si-snr_i": about}
+        summary["heads"][head] = {"si-snr_i": {"mean": mean}}
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
@@ -183,16 +190,8 @@ class Page(html.parser.HTMLParser):
 
 def numbers(cell):
     """The numbers of a cell, such as "7.19 [6.8, 7.6], n = 9"."""
-    cell = cell.replace("−", "-")
-    for sign in "[],":
-        cell = cell.replace(sign, " ")
-    found = []
-    for word in cell.split():
-        try:
-            found.append(float(word))
-        except ValueError:
-            continue
-    return found
+    pattern = r"(?<![\w.])-?\d+(?:\.\d+)?"
+    return [float(n) for n in re.findall(pattern, cell.replace("−", "-"))]
 
 
 def sound(url):

@@ -12,8 +12,8 @@ import torch
 from dpcl_dprnn.common.audio import read_audio
 from dpcl_dprnn.evaluation import scoring as evaluation
 from dpcl_dprnn.evaluation.metrics import score_utterance
-from dpcl_dprnn.evaluation.references import ideal_voices, level_difference
 from dpcl_dprnn.evaluation.scoring import Evaluation
+from dpcl_dprnn.evaluation.speakers import ideal_voices
 from dpcl_dprnn.unmixing.unmixer import Unmixed
 
 RATE = 8000
@@ -21,7 +21,7 @@ COLUMNS = ["snt_id", "sdr", "sdr_i", "si-snr", "si-snr_i"]
 
 
 class Oracle:
-    """An unmixer whose `separated` are the voices of each head."""
+    """An unmixer whose `separated` has the voices of each head."""
 
     speaker_counting = ()
 
@@ -29,7 +29,7 @@ class Oracle:
         self.separator = types.SimpleNamespace(heads=heads)
 
     def unmix(self, mixture, separated, n_spks, head):
-        return Unmixed(torch.from_numpy(separated[head]), None)
+        return Unmixed(torch.from_numpy(getattr(separated, head)), None)
 
 
 def evaluate(folder, utterances, heads=("masks",), **options):
@@ -44,8 +44,12 @@ def evaluate(folder, utterances, heads=("masks",), **options):
 def add(results, name, mixture, estimates, sources):
     if not isinstance(estimates, dict):
         estimates = {"masks": estimates}
-    pair = (torch.from_numpy(np.array(x)) for x in (mixture, sources))
-    results.add(name, *pair, estimates)
+    separated = types.SimpleNamespace(**estimates, embeddings=None)
+    results.add(name, *tensors(mixture, sources), separated)
+
+
+def tensors(*arrays):
+    return [torch.from_numpy(np.array(each)) for each in arrays]
 
 
 def utterance(seed, length=1500, noise=0.1):
@@ -68,16 +72,13 @@ def read_csv(path):
 
 
 def test_csv_has_a_row_for_each_utterance_and_their_average(tmp_path):
-    names = enumerate(("b", "c", "a"))
-    results = evaluate(
-        tmp_path, {name: utterance(seed) for seed, name in names}
-    )
-    results.write()
+    utterances = {name: utterance(seed) for seed, name in enumerate("bca")}
+    evaluate(tmp_path, utterances).write()
     rows = read_csv(tmp_path / "test_results.csv")
     assert list(rows[0]) == COLUMNS
     assert [row["snt_id"] for row in rows] == ["a", "b", "c", "avg"]
-    for seed, name in enumerate(("b", "c", "a")):
-        expected, _ = score_utterance(*utterance(seed))
+    for name, signals in utterances.items():
+        expected, _ = score_utterance(*signals)
         (row,) = (row for row in rows if row["snt_id"] == name)
         for column in COLUMNS[1:]:
             value = pytest.approx(expected[column], abs=1e-4)
@@ -112,12 +113,11 @@ def test_files_of_the_heads_that_there_are(heads, tmp_path):
     mixture, estimates, sources = utterance(0)
     signals = mixture, dict.fromkeys(heads, estimates), sources
     evaluate(tmp_path, {"a": signals}, heads).write()
-    files = {"masks": "test_results.csv", "kmeans": "test_results_kmeans.csv"}
     assert {path.name for path in tmp_path.iterdir()} == {
         "summary.json",
         "test_set.csv",
         "test_speakers.csv",
-        *(files[head] for head in heads),
+        *(evaluation.RESULT_FILES[head] for head in heads),
     }
 
 
@@ -190,11 +190,9 @@ def test_fact_that_is_not_finite_does_not_lose_the_summary(value, tmp_path):
 
 
 def test_voices_are_written_in_the_order_of_the_sources(tmp_path):
-    utterances = {}
-    for seed, name, noise in ((0, "a", 0.1), (1, "b", 0.01)):
-        mixture, estimates, sources = utterance(seed, noise=noise)
-        both = {"masks": estimates, "kmeans": estimates}
-        utterances[name] = mixture, both, sources
+    mixture, estimates, sources = utterance(1, noise=0.01)
+    signals = mixture, {"masks": estimates, "kmeans": estimates}, sources
+    utterances = {"a": signals, "b": signals}
     evaluate(tmp_path, utterances, ("masks", "kmeans"), audio_ids=["b"])
     folder = tmp_path / "separated"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -204,7 +202,6 @@ def test_voices_are_written_in_the_order_of_the_sources(tmp_path):
         "b_masks_s2.wav",
         "b_mix.wav",
     ]
-    mixture, _, sources = utterance(1)
     written, _ = read_audio(folder / "b_mix.wav", RATE)
     assert np.abs(written - mixture).max() < 1e-4
     for number, source in enumerate(sources, start=1):
@@ -276,12 +273,8 @@ def test_voices_that_clip_are_all_turned_down_alike(tmp_path):
     loud = 20 * sources
     signals = {"a": (20 * mixture, loud, loud)}
     evaluate(tmp_path, signals, audio_ids=["a"])
-    voices = np.stack(
-        [
-            read_audio(tmp_path / "separated" / f"a_masks_s{n}.wav", RATE)[0]
-            for n in (1, 2)
-        ]
-    )
+    paths = sorted(tmp_path.glob("separated/a_masks_s?.wav"))
+    voices = np.stack([read_audio(path, RATE)[0] for path in paths])
     assert np.abs(voices).max() == pytest.approx(0.99, abs=1e-4)
     gain = 0.99 / np.abs(loud).max()
     assert voices == pytest.approx(gain * loud, abs=1e-4)
@@ -294,10 +287,8 @@ def test_facts_of_the_test_set(tmp_path):
     mixture, estimates, sources = utterance(0, length=8000)
     groups = {"x": "F", "y": "M"}
     name = "y1_0.5_x1_-0.5"
-    results = evaluate(
-        tmp_path, {name: (mixture, estimates, sources)}, groups=groups
-    )
-    results.write()
+    signals = mixture, estimates, sources
+    evaluate(tmp_path, {name: signals}, groups=groups).write()
     (row,) = read_csv(tmp_path / "test_set.csv")
     assert row["snt_id"] == name
     assert float(row["seconds"]) == 1.0
@@ -309,8 +300,7 @@ def test_facts_of_the_test_set(tmp_path):
     expected, _ = score_utterance(mixture, same, sources)
     for column in ("sdr", "si-snr"):
         assert float(row[column]) == pytest.approx(expected[column], abs=1e-3)
-    pair = (torch.from_numpy(np.array(x)) for x in (mixture, sources))
-    ideal = ideal_voices(*pair, RATE).numpy()
+    ideal = ideal_voices(*tensors(mixture, sources), RATE).numpy()
     expected, _ = score_utterance(mixture, ideal, sources)
     for column in ("sdr_i", "si-snr_i"):
         value = float(row[f"ideal_{column}"])
@@ -321,44 +311,10 @@ def test_facts_of_the_test_set(tmp_path):
     assert [row["group"] for row in speakers] == ["M", "F"]  # y1, then x1
 
 
-def test_ideal_voices_of_voices_that_never_meet():
-    """Each bin is one voice's own, so that the mask is perfect."""
-    time = torch.arange(RATE) / RATE
-    voices = torch.stack(
-        [torch.sin(2 * torch.pi * f * time) for f in (500.0, 2500.0)]
-    )
-    torch.testing.assert_close(
-        ideal_voices(voices.sum(dim=0), voices, RATE)[:, 400:-400],
-        voices[:, 400:-400],
-        atol=2e-3,
-        rtol=0,
-    )
-
-
-def test_noise_stays_in_the_ideal_voices():
-    """The mask is ideal, what it lets through is the mixture's."""
-    rng = np.random.default_rng(0)
-    voices, noise = (
-        torch.from_numpy(rng.standard_normal(shape)).float()
-        for shape in ((2, RATE), RATE)
-    )
-    clean = ideal_voices(voices.sum(dim=0), voices, RATE)
-    noisy = ideal_voices(voices.sum(dim=0) + noise, voices, RATE)
-    torch.testing.assert_close(
-        (noisy - clean).sum(dim=0)[300:-300],
-        noise[300:-300],
-        atol=1e-4,
-        rtol=0,
-    )
-
-
 def test_scores_of_each_speaker(tmp_path):
     mixture, estimates, sources = utterance(0)
-    heads = {"masks": estimates, "kmeans": sources}
-    results = evaluate(
-        tmp_path, {"a": (mixture, heads, sources)}, ("masks", "kmeans")
-    )
-    results.write()
+    signals = mixture, {"masks": estimates, "kmeans": sources}, sources
+    evaluate(tmp_path, {"a": signals}, ("masks", "kmeans")).write()
     rows = read_csv(tmp_path / "test_speakers.csv")
     assert [(row["snt_id"], row["speaker"]) for row in rows] == [
         ("a", "1"),
@@ -394,21 +350,10 @@ def test_counting_is_summed_up(tmp_path):
     unmixer.count = lambda mixture, embeddings: next(answers)
     results = Evaluation(unmixer, tmp_path, RATE)
     for name in "abc":
-        mixture, estimates, sources = utterance(0)
-        separated = types.SimpleNamespace(embeddings=None)
-        results.unmixer.unmix = lambda *_, e=estimates: Unmixed(
-            torch.from_numpy(e), None
-        )
-        pair = (torch.from_numpy(np.array(x)) for x in (mixture, sources))
-        results.add(name, *pair, separated)
+        add(results, name, *utterance(0))
     results.collect()
     summary = results.write()
     assert summary["counting"] == {"right": pytest.approx(2 / 3), "count": 3}
     rows = read_csv(tmp_path / "test_set.csv")
     assert [row["counted"] for row in rows] == ["2", "1", "2"]
     assert [float(row["confidence"]) for row in rows] == [0.9, 0.6, 0.8]
-
-
-def test_level_difference_is_of_the_loudest_and_the_softest():
-    sources = np.array([[1.0, -1.0], [0.1, 0.1], [0.5, 0.5]])
-    assert level_difference(sources) == pytest.approx(20)

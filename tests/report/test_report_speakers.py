@@ -3,9 +3,9 @@
 import pytest
 from past_run import Page, mean, numbers, plant_run
 
-from dpcl_dprnn.report.csv_files import read_speakers
+from dpcl_dprnn.report.files import OF_SPEAKERS, read_rows
 from dpcl_dprnn.report.page import write_report
-from dpcl_dprnn.report.speakers import speaker_context
+from dpcl_dprnn.report.tables import speaker_context
 
 COUNT = 12
 
@@ -13,7 +13,7 @@ COUNT = 12
 def test_speakers_by_their_level_in_the_mixture(tmp_path):
     gains = plant_run(tmp_path, COUNT)
     page = Page(write_report(tmp_path))
-    rows = read_speakers(tmp_path / "test_speakers.csv")
+    rows = read_rows(tmp_path / "test_speakers.csv", OF_SPEAKERS)
     names = [row[0] for row in page.tables["speakers"][1:]]
     counted = 0
     for name in names:
@@ -74,11 +74,3 @@ def test_no_utterance_with_several_speakers(rest, tmp_path):
     page = Page(write_report(tmp_path))
     assert "speakers" not in page.tables
     assert "no test_speakers.csv" not in page.text()
-
-
-def test_speakers_of_another_test_are_noticed(tmp_path):
-    plant_run(tmp_path, 3)
-    path = tmp_path / "test_speakers.csv"
-    path.write_text(path.read_text().replace("u01,", "v01,"))
-    text = Page(write_report(tmp_path)).text()
-    assert "test_speakers.csv has 1 utterances that test_results.csv" in text

@@ -35,8 +35,8 @@ from dpcl_dprnn.common.program import exit_on_sigterm
 from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
 from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
 from dpcl_dprnn.evaluation.examples import write_examples
-from dpcl_dprnn.evaluation.scoring import Evaluation, describe
-from dpcl_dprnn.evaluation.speaker_groups import speaker_groups
+from dpcl_dprnn.evaluation.scoring import Evaluation, in_words
+from dpcl_dprnn.evaluation.speakers import speaker_groups
 from dpcl_dprnn.inference.model_folder import export_model
 from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model.losses import silence_loss
@@ -462,7 +462,7 @@ def write_all(brain, utterances, hparams_text, overrides):
         parameters=sum(p.numel() for p in brain.separator.parameters()),
         losses=brain.test_stats,
     )
-    print(f"\n{describe(summary)}")
+    print(f"\n{in_words(summary)}")
     print(f"Results:  {folder}")
     export_model(
         folder / "model", hparams_text, overrides, evaluation.unmixer, summary

@@ -9,7 +9,7 @@ import torch
 
 from ..common.audio import atomic_path
 from ..model.targets import bin_weights, dominant_source
-from .references import audible
+from .speakers import audible
 
 EXAMPLES = "examples"  # the folder
 POINTS = 1500  # embeddings to keep of each
@@ -82,15 +82,13 @@ def find_item(dataset, name):
     return next(item for item in items if item["id"] == name)
 
 
-def choose_examples(utterances, score="si-snr_i"):
+def choose_examples(utterances):
     """The best, the median and the worst utterances.
 
     Arguments
     ---------
     utterances : dict
         The scores of each.
-    score : str
-        Which score.
 
     Returns
     -------
@@ -99,18 +97,15 @@ def choose_examples(utterances, score="si-snr_i"):
 
     Example
     -------
-    >>> choose_examples({name: {"x": n} for n, name in enumerate("abcde")}, "x")
-    {'e': 'best', 'c': 'median', 'a': 'worst'}
+    >>> choose_examples({name: {"si-snr_i": n} for n, name in enumerate("abc")})
+    {'c': 'best', 'b': 'median', 'a': 'worst'}
     """
-    defined = [n for n, s in utterances.items() if math.isfinite(s[score])]
-    ranked = sorted(defined, key=lambda name: utterances[name][score])
-    if not ranked:
-        return {}
+    gains = {name: scores["si-snr_i"] for name, scores in utterances.items()}
+    defined = [name for name, gain in gains.items() if math.isfinite(gain)]
+    ranked = sorted(defined, key=gains.get)
     chosen = {}
-    for kind, index in (
-        ("best", -1),
-        ("median", len(ranked) // 2),
-        ("worst", 0),
-    ):
-        chosen.setdefault(ranked[index], kind)
+    if ranked:
+        chosen[ranked[-1]] = "best"
+        chosen.setdefault(ranked[len(ranked) // 2], "median")
+        chosen.setdefault(ranked[0], "worst")
     return chosen

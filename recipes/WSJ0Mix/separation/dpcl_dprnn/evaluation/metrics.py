@@ -4,6 +4,8 @@ Pure NumPy functions of single utterances. A score that is not defined (a
 silent source, a signal too short) is NaN.
 """
 
+import importlib.util
+
 import fast_bss_eval
 import numpy as np
 import threadpoolctl
@@ -213,33 +215,31 @@ def perceptual_metrics():
         Each takes (source [T], estimate [T], rate in Hz) and gives a float,
         NaN where the score is not defined.
     """
-    metrics = {}
-    try:
-        import pesq
+    known = {"pesq": ("pesq", _pesq), "stoi": ("pystoi", _stoi)}
+    return {
+        name: metric
+        for name, (package, metric) in known.items()
+        if importlib.util.find_spec(package)
+    }
 
-        def pesq_score(source, estimate, rate):
-            if rate not in (8000, 16000):
-                return np.nan
-            mode = "nb" if rate == 8000 else "wb"
-            code = pesq.PesqError.RETURN_VALUES
-            value = pesq.pesq(rate, source, estimate, mode, on_error=code)
-            return np.nan if value < 0 else value
 
-        metrics["pesq"] = pesq_score
-    except ImportError:
-        pass
-    try:
-        import pystoi
+def _pesq(source, estimate, rate):
+    import pesq
 
-        def stoi_score(source, estimate, rate):
-            # pystoi fails below a frame of 256 samples at 10 kHz, and warns
-            # and gives 1e-5 below 30 frames of active speech.
-            if len(source) < 0.0512 * rate:
-                return np.nan
-            value = pystoi.stoi(source, estimate, rate)
-            return np.nan if value <= 1e-5 else value
+    if rate not in (8000, 16000):
+        return np.nan
+    mode = "nb" if rate == 8000 else "wb"
+    code = pesq.PesqError.RETURN_VALUES
+    value = pesq.pesq(rate, source, estimate, mode, on_error=code)
+    return np.nan if value < 0 else value
 
-        metrics["stoi"] = stoi_score
-    except ImportError:
-        pass
-    return metrics
+
+def _stoi(source, estimate, rate):
+    import pystoi
+
+    # pystoi fails below a frame of 256 samples at 10 kHz, and warns and gives
+    # 1e-5 below 30 frames of active speech.
+    if len(source) < 0.0512 * rate:
+        return np.nan
+    value = pystoi.stoi(source, estimate, rate)
+    return np.nan if value <= 1e-5 else value

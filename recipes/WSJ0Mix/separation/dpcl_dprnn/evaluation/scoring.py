@@ -14,19 +14,17 @@ from ..common.audio import write_text, write_wav
 from ..common.distributed import gather
 from ..common.parallel import call_now, processes
 from .metrics import assign, score_all, si_snr_of
-from .references import audible, ideal_voices, level_difference
-from .speaker_groups import groups_of
+from .speakers import audible, groups_of, ideal_voices, level_difference
 
 RESULT_FILES = {
     "masks": "test_results.csv",
     "kmeans": "test_results_kmeans.csv",
 }
-
-
 TEST_SET = "test_set.csv"
 SPEAKERS = "test_speakers.csv"
 SCORED = ("sdr", "si-snr", "ideal_sdr_i", "ideal_si-snr_i")  # of the mixture
 WAITING = 4  # utterances for each process that scores
+PEAK = 0.99  # of full scale, what the loudest voice may reach
 
 
 class Evaluation:
@@ -49,7 +47,7 @@ class Evaluation:
         Utterances whose separated voices are written to
         `output_folder`/separated.
     groups : dict of str to str, optional
-        What is known of speakers, see `speaker_groups`.
+        What is known of speakers, see `speakers.speaker_groups`.
     """
 
     def __init__(
@@ -93,11 +91,9 @@ class Evaluation:
         while len(self.waiting) > most:
             snt_id, separated, future = self.waiting.popleft()
             scores, best = future.result()
-            if not separated:  # a single speaker
-                scores = {
-                    head: undefined(each) for head, each in scores.items()
-                }
-                best = undefined(best)
+            if not separated:  # a single speaker has no score
+                for each in (best, *scores.values()):
+                    each.update(dict.fromkeys(each, math.nan))
             for head, each in scores.items():
                 self.scores.setdefault(head, {})[snt_id] = each
             for name in ("sdr", "si-snr"):
@@ -130,16 +126,17 @@ class Evaluation:
         if snt_id in self.audio_ids:
             for head, estimates in voices.items():
                 self._write_voices(head, snt_id, mixture, estimates)
+        groups = groups_of(snt_id, self.groups)
         if len(sources) > 1:
             self.speakers[snt_id] = self._each_speaker(
-                snt_id, mixture, sources, voices
+                groups, mixture, sources, voices
             )
         self.facts[snt_id] = {
             "seconds": len(mixture) / self.sample_rate,
             "num_spks": len(sources),
             "level_difference": level_difference(sources),
             **dict.fromkeys(SCORED),
-            "genders": "-".join(sorted(groups_of(snt_id, self.groups))),
+            "genders": "-".join(sorted(groups)),
             "counted": counted[0],
             "confidence": counted[1],
         }
@@ -148,9 +145,8 @@ class Evaluation:
         self.waiting.append((snt_id, len(sources) > 1, future))
         self._keep_scores(self.most)
 
-    def _each_speaker(self, snt_id, mixture, sources, voices):
+    def _each_speaker(self, groups, mixture, sources, voices):
         """What is known of each speaker of an utterance."""
-        groups = groups_of(snt_id, self.groups)
         if len(groups) != len(sources):
             groups = [""] * len(sources)
         inputs = si_snr_of(np.broadcast_to(mixture, sources.shape), sources)
@@ -182,7 +178,7 @@ class Evaluation:
         """Write voices at the mixture's level; all softer if one would clip."""
         folder = self.folder / "separated"
         write_wav(folder / f"{snt_id}_mix.wav", mixture, self.sample_rate)
-        peak = max(1.0, np.abs(estimates).max() / 0.99)
+        peak = max(1.0, np.abs(estimates).max() / PEAK)
         for number, voice in enumerate(estimates / peak, start=1):
             path = folder / f"{snt_id}_{head}_s{number}.wav"
             write_wav(path, voice, self.sample_rate)
@@ -219,7 +215,8 @@ class Evaluation:
         Returns
         -------
         dict
-            What summary.json holds.
+            What summary.json holds: the facts, and mean, standard deviation
+            and count of each score of each head.
         """
         for head, utterances in self.scores.items():
             text = _as_csv(utterances.items(), averages=True)
@@ -227,7 +224,14 @@ class Evaluation:
         write_text(self.folder / TEST_SET, _as_csv(self.facts.items()))
         each = [(n, row) for n, rows in self.speakers.items() for row in rows]
         write_text(self.folder / SPEAKERS, _as_csv(each))
-        summary = dict(_finite(about), heads=self.summary())
+        heads = {
+            head: {
+                name: _statistics([row[name] for row in utterances.values()])
+                for name in next(iter(utterances.values()))
+            }
+            for head, utterances in self.scores.items()
+        }
+        summary = dict(_finite(about), heads=heads)
         counted = [
             row["counted"] == row["num_spks"]
             for row in self.facts.values()
@@ -240,22 +244,8 @@ class Evaluation:
         write_text(self.folder / "summary.json", text + "\n")
         return summary
 
-    def summary(self):
-        """Mean, standard deviation and count of each score of each head.
 
-        NaN scores, of silent or very short sources, do not count; what has
-        no defined score is None.
-        """
-        return {
-            head: {
-                name: _statistics([row[name] for row in utterances.values()])
-                for name in next(iter(utterances.values()))
-            }
-            for head, utterances in self.scores.items()
-        }
-
-
-def describe(summary):
+def in_words(summary):
     """The scores of a summary as lines of text for people."""
     lines = [f"Test scores, mean (s.d.), of epoch {summary['epoch']}:"]
     for head, scores in summary["heads"].items():
@@ -266,11 +256,6 @@ def describe(summary):
         ]
         lines.append(f"  {head:6s}  {'  '.join(cells)}")
     return "\n".join(lines)
-
-
-def undefined(scores):
-    """The same scores, of which none is defined."""
-    return dict.fromkeys(scores, float("nan"))
 
 
 def _as_csv(rows, averages=False):
@@ -306,6 +291,7 @@ def _finite(value):
 
 
 def _statistics(values):
+    """Mean, standard deviation and count of those that are defined."""
     defined = np.array([v for v in values if math.isfinite(v)])
     if not len(defined):
         return {"mean": None, "std": None, "count": 0}

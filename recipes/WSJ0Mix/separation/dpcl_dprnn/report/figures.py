@@ -1,21 +1,135 @@
-"""Figures of scores and of learning curves, as pictures for a page."""
+"""Figures of scores and of learning curves, as pictures for a page.
 
+Figures are objects of their own: nothing of pyplot's state is used.
+"""
+
+import base64
+import contextlib
+import io
 import math
 
 import numpy as np
 
 from .statistics import FEWEST
-from .style import (
-    COLOURS,
-    MARKERS,
-    NAMES,
-    PARTS,
-    new_axes,
-    picture,
-    style,
-)
 
 LARGEST = 1e30  # that curves are drawn of
+# Okabe and Ito's colours, told apart by the colour-blind too.
+COLOURS = {
+    "masks": "#0072B2",
+    "kmeans": "#D55E00",
+    "train": "#555555",
+    "valid": "#009E73",
+    "": "#555555",
+}
+MARKERS = {"masks": "o", "kmeans": "^"}
+NAMES = {"masks": "mask head", "kmeans": "embedding head (k-means)"}
+PARTS = {  # of a training log: what each is, with its unit
+    "loss": "total loss (weighted sum)",
+    "pit": "pit: negative SI-SNR (dB)",
+    "dpcl": "dpcl: deep clustering loss",
+    "silence": "silence: level of silent sources (dB)",
+    "lr": "learning rate",
+    "seconds": "time of an epoch (s)",
+}
+STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 120,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.fontsize": 9,
+    "legend.framealpha": 0.8,
+    "savefig.dpi": "figure",
+}
+SIZE = (4.4, 3.0)  # inches
+
+
+def minus(text):
+    """A number's text with real minus signs."""
+    return text.replace("-", "−")
+
+
+def shown(value, digits=2, sign=""):
+    """A number as the page shows it.
+
+    Arguments
+    ---------
+    value : float or None
+    digits : int
+        After the point.
+    sign : str
+        "+" shows that of positive numbers.
+
+    Returns
+    -------
+    str
+        A dash where the value is undefined.
+
+    Example
+    -------
+    >>> shown(-1.234), shown(-0.001), shown(2.0, 1, "+"), shown(None)
+    ('−1.23', '0.00', '+2.0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:{sign}.{digits}f}"
+    return minus(text) if float(text) else text.lstrip("+-")
+
+
+@contextlib.contextmanager
+def style(**changes):
+    """Draw by the report's style, whatever the user's settings are."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE | changes]):
+        yield
+
+
+def new_axes(xlabel, ylabel, size=SIZE):
+    """An empty figure with one pair of axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size)
+    axes = figure.add_subplot()
+    # Room for labels in inches. A layout engine takes as long as drawing.
+    width, height = size
+    figure.subplots_adjust(
+        left=0.8 / width,
+        right=1 - 0.1 / width,
+        bottom=0.5 / height,
+        top=1 - 0.3 / height,
+    )
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def picture(figure, alt):
+    """Turn a figure into what an `<img>` needs.
+
+    Arguments
+    ---------
+    figure : matplotlib.figure.Figure
+    alt : str
+        What it shows, for those who cannot see it.
+
+    Returns
+    -------
+    dict
+        `src` (a data URL of a PNG), `alt`, `width` and `height` in pixels.
+    """
+    content = io.BytesIO()
+    # Without the version of matplotlib, so that equal figures are equal.
+    figure.savefig(content, format="png", metadata={"Software": None})
+    width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+    data = base64.b64encode(content.getvalue()).decode("ascii")
+    return {
+        "src": f"data:image/png;base64,{data}",
+        "alt": alt,
+        "width": int(width),
+        "height": int(height),
+    }
 
 
 def histogram(scores):
@@ -24,17 +138,15 @@ def histogram(scores):
     Arguments
     ---------
     scores : dict
-        `{head: values [utterances]}` in dB; NaN ones are left out.
+        `{head: values [utterances]}` in dB, not all NaN; NaN ones are left out.
 
     Returns
     -------
-    dict or None
-        A `picture`; None where no score is defined.
+    dict
+        A `picture`.
     """
     scores = {head: v[np.isfinite(v)] for head, v in scores.items()}
     everything = np.concatenate(list(scores.values()))
-    if not len(everything):
-        return None
     low, high = everything.min(), everything.max()
     margin = 0.5 if low == high else 0.0
     # Few utterances make few bars, and all heads have the same.
@@ -129,15 +241,13 @@ def level_figure(labels, statistics):
         for index, (head, row) in enumerate(statistics.items()):
             # Side by side, so that intervals do not cover each other.
             place = 0.16 * (index - (len(statistics) - 1) / 2)
-            known = [
-                (x + place, s) for x, s in enumerate(row) if s.mean is not None
-            ]
-            means = np.array([s.mean for _, s in known])
-            ends = [_ends(s) for _, s in known]
+            # None, of what is undefined, becomes NaN, which is not drawn.
+            known = [(s.mean, s.low, s.high) for s in row]
+            means, low, high = np.array(known, dtype=np.float64).T
             axes.errorbar(
-                [x for x, _ in known],
+                place + np.arange(len(row)),
                 means,
-                yerr=np.abs(np.array(ends).reshape(-1, 2).T - means),
+                yerr=[means - low, high - means],
                 color=COLOURS[head],
                 marker=MARKERS[head],
                 linestyle="none",
@@ -191,13 +301,6 @@ def curve_figure(part, stages):
         if len(stages) > 1:
             axes.legend()
         return picture(figure, f"Learning curve of {name}.")
-
-
-def _ends(statistic):
-    """The interval's ends, NaN where there is no interval."""
-    if statistic.low is None:
-        return math.nan, math.nan
-    return statistic.low, statistic.high
 
 
 def _legend_above(axes, **changes):

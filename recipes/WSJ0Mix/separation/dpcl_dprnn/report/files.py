@@ -1,5 +1,7 @@
 """Reading what an experiment left in its output folder, for the report."""
 
+import contextlib
+import csv
 import dataclasses
 import json
 import pathlib
@@ -8,18 +10,27 @@ import zlib
 
 import numpy as np
 
-from ..common.errors import UserError
-from ..evaluation.scoring import RESULT_FILES
-from .csv_files import AGAIN, broken, read_speakers, read_table
+from ..common.errors import UserError, first_line
+from ..evaluation.scoring import RESULT_FILES, SPEAKERS, TEST_SET
 from .log import read_log
 
-SCORES = ("si-snr", "si-snr_i", "sdr", "sdr_i")
-TEST_SET = ("num_spks", "level_difference", "si-snr", "sdr")
-FASTEST = 1_000_000  # samples per second
-# What np.load and indexing raise for files that are no such archive.
+AGAIN = "Test again: python train.py HPARAMS --test_only ..."
+TEXTS = ("snt_id", "genders", "group")  # the columns that are no numbers
+# Columns that have to be there:
+OF_SCORES = ("si-snr", "si-snr_i", "sdr", "sdr_i")
+OF_TEST_SET = ("num_spks", "level_difference", "si-snr", "sdr")
+OF_SPEAKERS = ("speaker", "si-snr")
+MISSING = {  # what the page says where there is no such file
+    TEST_SET: "There is no test_set.csv, so the ideal binary mask, the kinds "
+    "of mixtures and the counting of speakers are left out.",
+    SPEAKERS: "There is no test_speakers.csv, so what each speaker gains, by "
+    "its SI-SNR in the mixture, is left out. Test again to have it.",
+    "examples/*.npz": "There are no examples/*.npz to look at or listen to.",
+}
+# What files raise that are cut, or are something else.
 BROKEN = (
-    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(KeyError, ValueError, TypeError, AttributeError),
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, csv.Error),
+    *(LookupError, ValueError, TypeError, AttributeError),
 )
 
 
@@ -44,7 +55,7 @@ class Results:
     summary: dict
     heads: dict  # head -> utterance -> score -> value
     test_set: dict  # utterance -> fact -> value; empty where unknown
-    speakers: list  # of facts of each speaker, see `read_speakers`
+    speakers: list  # rows of test_speakers.csv, see `read_rows`
     examples: list  # of Example
     log: list  # of epochs, see `read_log`
     notes: list  # what was missing, for the reader
@@ -68,41 +79,44 @@ def read_results(folder):
     UserError
         When summary.json or the results are missing, or any file is broken.
     """
-    folder, notes = pathlib.Path(folder), []
+    folder = pathlib.Path(folder)
     summary = read_summary(folder / "summary.json")
     heads = {
-        head: read_table(folder / RESULT_FILES[head], SCORES)
+        head: read_table(folder / RESULT_FILES[head], OF_SCORES)
         for head in RESULT_FILES
         if head in summary["heads"]
     }
     if not any(heads.values()):
         raise UserError(f"{folder} has no score of any utterance. {AGAIN}")
-    test_set = {}
-    if (folder / "test_set.csv").exists():
-        test_set = read_table(folder / "test_set.csv", TEST_SET)
-    else:
-        notes.append(
-            "There is no test_set.csv, so the ideal binary mask, the kinds of "
-            "mixtures and the counting of speakers are left out."
-        )
-    speakers = []
-    if (folder / "test_speakers.csv").exists():
-        speakers = read_speakers(folder / "test_speakers.csv")
-    else:
-        notes.append(
-            "There is no test_speakers.csv, so what each speaker gains, by its "
-            "SI-SNR in the mixture, is left out. Test again to have it."
-        )
-    paths = sorted((folder / "examples").glob("*.npz"))
-    if not paths:
-        notes.append("There are no examples/*.npz to look at or listen to.")
-    log = []
-    if (folder / "train_log.txt").exists():
-        log = read_log(folder / "train_log.txt")
+    notes = [
+        note for name, note in MISSING.items() if not any(folder.glob(name))
+    ]
+    test_set, speakers, log = {}, [], []
+    if (folder / TEST_SET).exists():
+        test_set = read_table(folder / TEST_SET, OF_TEST_SET)
+    if (folder / SPEAKERS).exists():
+        speakers = read_rows(folder / SPEAKERS, OF_SPEAKERS)
+    if (path := folder / "train_log.txt").exists():
+        with reading(path):
+            log = read_log(path)
     if not log:
         notes.append("There is no train_log.txt with the learning curves.")
-    examples = [read_example(path) for path in paths]
-    return Results(summary, heads, test_set, speakers, examples, log, notes)
+    examples = map(read_example, sorted(folder.glob("examples/*.npz")))
+    return Results(
+        summary, heads, test_set, speakers, list(examples), log, notes
+    )
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Where a file is read: if it is broken, say which and what to do."""
+    try:
+        yield
+    except BROKEN as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(
+            f"Cannot read {path}: {why.rstrip('.')}. {AGAIN}"
+        ) from error
 
 
 def read_summary(path):
@@ -112,93 +126,71 @@ def read_summary(path):
             f"{path} is missing: {path.parent} is not the output folder of a "
             "run that was tested. Give that folder, or test first."
         )
-    try:
+    with reading(path):
         summary = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise broken(path, error) from error
-    heads = summary.get("heads") if isinstance(summary, dict) else None
-    if not isinstance(heads, dict) or not set(heads) & set(RESULT_FILES):
-        raise UserError(
-            f"{path} names none of the heads {' and '.join(RESULT_FILES)}. "
-            f"{AGAIN}"
-        )
-    for head in set(heads) & set(RESULT_FILES):
-        _check_scores(path, head, heads[head])
-    losses = summary.get("losses") or {}
-    if not isinstance(losses, dict):
-        raise UserError(f"{path}: losses is not a table. {AGAIN}")
-    for name, value in losses.items():
-        _check_number(path, f"losses, {name}", value)
+        if not summary.get("heads", {}).keys() & RESULT_FILES.keys():
+            raise ValueError(
+                f"it names none of the heads {' and '.join(RESULT_FILES)}"
+            )
     return summary
 
 
-def _check_scores(path, head, scores):
-    """Raise unless what the summary has of a head is what it should be."""
-    where = f"heads, {head}"
-    if isinstance(scores, dict):
-        where += ", si-snr_i"
-        scores = scores.get("si-snr_i") or {}
-    if not isinstance(scores, dict):
-        raise UserError(f"{path}: {where} is not a table. {AGAIN}")
-    _check_number(path, f"{where}, mean", scores.get("mean"))
+def read_rows(path, needed):
+    """Read a CSV file of results.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        Its last row may be the averages, `avg`, which are left out.
+    needed : sequence of str
+        Columns that a table with rows has to have.
+
+    Returns
+    -------
+    list of dict
+        `{"snt_id": name, column: value}`; numbers are NaN where undefined.
+
+    Raises
+    ------
+    UserError
+        When it cannot be read, or is not such a table.
+    """
+    rows = []
+    with reading(path), open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        lines = filter(None, reader)
+        header = next(lines, [])
+        for cells in lines:
+            for column in ("snt_id", *needed):
+                if column not in header:
+                    raise ValueError(f"it has no column {column}")
+            if len(cells) != len(header):
+                counts = f"{len(cells)} cells, not {len(header)}"
+                raise ValueError(f"line {reader.line_num} has {counts}")
+            row = dict(zip(header, cells, strict=True))
+            for column in row.keys() - TEXTS:
+                row[column] = float(row[column] or "nan")
+            rows.append(row)
+    if rows and rows[-1]["snt_id"] == "avg":
+        rows.pop()
+    return rows
 
 
-def _check_number(path, what, value):
-    """Raise unless a value is a number, or None for an undefined one."""
-    if value is not None and not isinstance(value, int | float):
-        raise UserError(f"{path}: {what}: {value!r} is no number. {AGAIN}")
-    if isinstance(value, int) and abs(value) > FASTEST**2:
-        raise UserError(f"{path}: {what} is out of range. {AGAIN}")
+def read_table(path, needed):
+    """`read_rows`, as `{snt_id: {column: value}}`."""
+    return {row.pop("snt_id"): row for row in read_rows(path, needed)}
 
 
 def read_example(path):
-    """Read one of examples/*.npz; `evaluation` says what it holds."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            example = Example(
-                name=str(data["name"]),
-                kind=str(data["kind"]),
-                rate=int(data["rate"]),
-                mixture=data["mixture"],
-                sources=data["sources"],
-                estimates={h: data[h] for h in RESULT_FILES if h in data},
-            )
-            if "embeddings" in data:
-                example.embeddings = data["embeddings"]
-                example.speakers = data["speakers"]
-    except BROKEN as error:
-        raise broken(path, error) from error
-    _check_shapes(path, example)
-    return example
-
-
-def _check_shapes(path, example):
-    signals = (example.mixture, example.sources, *example.estimates.values())
-    if any(each.dtype.kind not in "fiu" for each in signals):
-        raise UserError(f"{path}: its signals are no real numbers. {AGAIN}")
-    if not 0 < example.rate <= FASTEST:
-        raise UserError(
-            f"{path}: a rate of {example.rate} Hz is out of range. {AGAIN}"
-        )
-    if example.embeddings is not None and (
-        example.embeddings.dtype.kind != "f"
-        or example.speakers.dtype.kind not in "iu"
-    ):
-        raise UserError(
-            f"{path}: its embeddings have to be real, and its speakers whole "
-            f"numbers. {AGAIN}"
-        )
-    shape = example.sources.shape
-    fit = (
-        len(shape) == 2
-        and min(shape) > 0
-        and example.mixture.shape == shape[1:]
-        and all(e.shape == shape for e in example.estimates.values())
-    )
-    if fit and example.embeddings is not None:
-        points = example.embeddings.shape
-        fit = len(points) == 2 and example.speakers.shape == points[:1]
-    if not fit:
-        raise UserError(
-            f"{path}: its signals differ in length or number. {AGAIN}"
+    """Read one of examples/*.npz; see `evaluation.examples.make_example`."""
+    with reading(path), np.load(path, allow_pickle=False) as data:
+        return Example(
+            name=str(data["name"]),
+            kind=str(data["kind"]),
+            rate=int(data["rate"]),
+            mixture=data["mixture"],
+            sources=data["sources"],
+            estimates={h: data[h] for h in RESULT_FILES if h in data},
+            embeddings=data.get("embeddings"),
+            speakers=data.get("speakers"),
         )

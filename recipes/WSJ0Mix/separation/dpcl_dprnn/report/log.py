@@ -2,10 +2,7 @@
 
 import re
 
-from ..common.errors import UserError
-
 # "epoch: 3, lr: 1.77e-03 - train pit: -1.00e+01, ... - valid pit: -9.66"
-MOST_EPOCHS = 1e9
 ITEM = re.compile(r"(?:^|, | - )([^,:]+): ([^,\s]+)")
 
 
@@ -25,32 +22,18 @@ def read_log(path):
     list of dict
         `{"epoch": 3.0, "lr": 0.00177, "train pit": -10.0, ...}`, in order.
     """
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        raise UserError(
-            f"Cannot read {path}: {error.strerror}. Remove it, or allow "
-            "reading it."
-        ) from error
     epochs = []
-    for line in lines:
-        items = parse_line(line)
-        if 0 <= items.get("epoch", -1) < MOST_EPOCHS:
-            number = items["epoch"]
-            epochs = [each for each in epochs if each["epoch"] < number]
-            epochs.append(items)
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for items in map(_numbers, file):
+            if "epoch" in items:
+                number = items["epoch"]
+                epochs = [each for each in epochs if each["epoch"] < number]
+                epochs.append(items)
     return epochs
 
 
-def parse_line(line):
-    """The numbers of a line; words are left out.
-
-    Example
-    -------
-    >>> parse_line("epoch: 1, lr: 1.96e-03 - train pit: -1.16, train loss: nan")
-    {'epoch': 1.0, 'lr': 0.00196, 'train pit': -1.16, 'train loss': nan}
-    """
+def _numbers(line):
+    """The numbers of a line by their names; words are left out."""
     items = {}
     for name, value in ITEM.findall(line):
         try:

@@ -3,25 +3,23 @@
 import datetime
 import pathlib
 
+import jinja2
 import numpy as np
 
 from ..common.audio import write_text
-from ..common.errors import UserError
-from ..evaluation.scoring import RESULT_FILES
-from .counting import confusion
-from .examples import by_kind, example_context
-from .figures import curve_figure
+from ..evaluation.scoring import RESULT_FILES, SPEAKERS, TEST_SET
+from .figures import NAMES, curve_figure, shown
 from .files import read_results
 from .log import curves
-from .speakers import speaker_context
+from .spectra import example_context
 from .statistics import (
     FEWEST,
     RESAMPLES,
     SEED,
     column,
+    confusion,
     describe,
 )
-from .style import NAMES, shown
 from .tables import (
     difference,
     distributions,
@@ -29,7 +27,7 @@ from .tables import (
     failure_context,
     groups,
     metric_columns,
-    several,
+    speaker_context,
     systems,
 )
 
@@ -65,14 +63,6 @@ def write_report(output_folder, date=None):
     UserError
         When something is missing or broken, or the page cannot be written.
     """
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401, slow to import, and optional
-    except ImportError as error:
-        raise UserError(
-            f"The report needs the package {error.name}: "
-            "pip install matplotlib jinja2."
-        ) from error
     results = read_results(output_folder)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(
@@ -92,19 +82,8 @@ def write_report(output_folder, date=None):
 
 
 def report_context(results, date):
-    """All that the template shows.
-
-    Arguments
-    ---------
-    results : files.Results
-    date : datetime.date
-
-    Returns
-    -------
-    dict
-    """
+    """All that the template shows of `files.Results`."""
     heads, test_set = results.heads, results.test_set
-    mixed = {head: several(rows, test_set) for head, rows in heads.items()}
     parts = curves(results.log)
     return {
         "title": str(results.summary.get("experiment") or "experiment"),
@@ -123,15 +102,15 @@ def report_context(results, date):
         "metrics": metric_columns(heads),
         "systems": systems(heads, test_set),
         "difference": difference(heads),
-        "distributions": distributions(mixed, test_set),
+        "distributions": distributions(heads, test_set),
         "groups": groups(heads, test_set),
         "confusion": confusion(test_set),
         "speakers": speaker_context(results.speakers, heads),
-        "failures": failure_context(mixed, test_set, results.speakers),
+        "failures": failure_context(heads, test_set, results.speakers),
         "examples": [
             example_context(example)
             | {"scores": example_scores(example.name, heads, test_set)}
-            for example in by_kind(results.examples)
+            for example in results.examples
         ],
         "curves": [curve_figure(*part) for part in parts.items()],
     }
@@ -156,60 +135,41 @@ def facts(results):
         if key not in (*FACTS, "experiment")
         and isinstance(value, str | int | float)
     }
+    if "parameters" in known:
+        known["parameters"] = f"{known['parameters']:,}"
     values = known | {"test utterances": count} | others
-    return [(name, _readable(name, value)) for name, value in values.items()]
-
-
-def _readable(name, value):
-    if name == "parameters" and isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return [
+        (name, f"{value:.6g}" if isinstance(value, float) else str(value))
+        for name, value in values.items()
+    ]
 
 
 def remarks(results):
     """What the reader has to know of the results."""
-    notes = []
-    alone = {
-        snt_id
-        for rows in results.heads.values()
-        for snt_id in set(rows) - set(several(rows, results.test_set))
-    }
+    notes, test_set = [], results.test_set
+    alone = sum(known["num_spks"] == 1 for known in test_set.values())
     if alone:
-        scored = any(
-            np.isfinite(column(rows, "si-snr_i", alone)).any()
-            for rows in results.heads.values()
-        )
-        what = (
-            "an older version scored them, and they count in the tables of "
-            "scores. Test again."
-            if scored
-            else "with nothing to separate, they have no score."
-        )
         notes.append(
-            f"{len(alone):,} of the test utterances have one speaker only: "
-            f"{what}"
+            f"{alone:,} of the test utterances have one speaker only: with "
+            "nothing to separate, they have no score."
         )
     for head, rows in results.heads.items():
-        said = results.summary["heads"][head].get("si-snr_i") or {}
+        said = results.summary["heads"][head]["si-snr_i"]["mean"]
         mean = describe(column(rows, "si-snr_i")).mean
-        said = said.get("mean")
-        if (mean is None) != (said is None) or (
-            mean is not None and abs(mean - said) > TOLERANCE
-        ):
-            notes.append(
-                f"summary.json gives another SI-SNRi than {RESULT_FILES[head]}:"
-                " they are of different tests. Test again."
-            )
-        strangers = {row["snt_id"] for row in results.speakers} - set(rows)
-        if strangers:
-            notes.append(
-                f"test_speakers.csv has {len(strangers):,} utterances that "
-                f"{RESULT_FILES[head]} lacks: they are of different tests."
-            )
-        unknown = set(rows) ^ set(results.test_set)
-        if results.test_set and unknown:
-            notes.append(
-                f"{RESULT_FILES[head]} and test_set.csv differ in "
-                f"{len(unknown):,} utterances: they may be of different tests."
-            )
+        fits = {
+            "summary.json": np.isclose(
+                *np.array([said, mean], dtype=np.float64),
+                rtol=0,
+                atol=TOLERANCE,
+                equal_nan=True,
+            ),
+            SPEAKERS: {row["snt_id"] for row in results.speakers} <= set(rows),
+            TEST_SET: not test_set or set(test_set) == set(rows),
+        }
+        notes += [
+            f"{file} and {RESULT_FILES[head]} are of different tests. Test "
+            "again."
+            for file, fit in fits.items()
+            if not fit
+        ]
     return notes

@@ -1,16 +1,98 @@
-"""Spectrograms, masks and embeddings of an example, as pictures."""
+"""Examples of the report: sound, spectrograms, masks and embeddings."""
+
+import base64
+import io
 
 import numpy as np
+import soundfile
+import torch
 
-from .style import new_axes, picture, style
+from ..evaluation.scoring import PEAK
+from .figures import NAMES, new_axes, picture, style
 
 WINDOW = 0.032  # s; 256 samples at 8 kHz, as in deep clustering
 RANGE = 60.0  # dB that a spectrogram's colours span
 NO_SOUND = "white"  # no colour of the masks
-FARTHEST = 1e6  # what embeddings, of length 1, never reach
-# Speakers have other colours than heads (see style.COLOURS).
+# Speakers have other colours than heads (see figures.COLOURS).
 SPEAKERS = ("#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#000000")
 SPEAKER_MARKERS = "o^sDv"
+
+
+def example_context(example):
+    """What the page shows of an example.
+
+    Arguments
+    ---------
+    example : files.Example
+
+    Returns
+    -------
+    dict
+        `name`, `kind`, `turned_down` (dB, 0 for none), `embeddings` (a
+        picture or None), and `rows` of tracks, each with a `label`, `audio`
+        (data URL) and `picture`.
+    """
+    groups = {"mixture": example.mixture[None], "reference": example.sources}
+    for head, estimates in example.estimates.items():
+        groups[NAMES[head]] = estimates
+    groups = {  # What a diverged model gives, NaN, is played as silence.
+        name: np.nan_to_num(tracks.astype(np.float64), posinf=0, neginf=0)
+        for name, tracks in groups.items()
+    }
+    # One gain for all, with which the loudest does not clip.
+    peak = max(float(np.abs(tracks).max()) for tracks in groups.values())
+    gain = PEAK / max(peak, PEAK)
+    groups = {name: gain * tracks for name, tracks in groups.items()}
+    spectra = {
+        name: [stft(track, example.rate) for track in tracks]
+        for name, tracks in groups.items()
+    }
+    scale = shared_scale(s for group in spectra.values() for s in group)
+    (mixture,) = spectra["mixture"]
+    rows = []
+    for name, tracks in groups.items():
+        masks = [None]
+        if name != "mixture":
+            masks = ratio_masks(spectra[name], mixture, floor=scale[0])
+        row = zip(tracks, spectra[name], masks, strict=True)
+        rows.append(
+            [
+                _track(example, name, number, scale, *each)
+                for number, each in enumerate(row, start=1)
+            ]
+        )
+    embeddings = None
+    if example.embeddings is not None:
+        embeddings = embedding_picture(example.embeddings, example.speakers)
+    return {
+        "name": example.name,
+        "kind": example.kind,
+        "turned_down": float(-20 * np.log10(gain)),
+        "embeddings": embeddings,
+        "rows": rows,
+    }
+
+
+def _track(example, name, number, scale, samples, spectrum, mask):
+    """A track of the page, with its sound and picture."""
+    label, kind = f"Speaker {number}, {name}", "Spectrogram and mask"
+    if mask is None:
+        label, kind = "Mixture", "Spectrogram"
+    figure = track_figure(spectrum, scale, example.rate, mask)
+    return {
+        "label": label,
+        "audio": _wav_url(samples, example.rate),
+        "picture": picture(figure, f"{kind}: {label}, {example.name}."),
+    }
+
+
+def _wav_url(samples, rate):
+    """A data URL of a 16-bit WAV file of samples [T], full scale at 1.0."""
+    content = io.BytesIO()
+    whole = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+    soundfile.write(content, whole, rate, format="WAV", subtype="PCM_16")
+    data = base64.b64encode(content.getvalue()).decode("ascii")
+    return f"data:audio/wav;base64,{data}"
 
 
 def stft(signal, rate):
@@ -37,11 +119,15 @@ def stft(signal, rate):
     ((129, 126), 32, np.float64(1.0))
     """
     size, hop = _sizes(rate)
-    window = np.hanning(size + 1)[:-1]
-    padded = np.pad(np.asarray(signal, dtype=np.float64), size // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
-    spectra = np.fft.rfft(frames * window, axis=1).T
-    return spectra * 2 / window.sum()
+    window = torch.hann_window(size, dtype=torch.float64)
+    spectrum = torch.stft(
+        torch.as_tensor(signal, dtype=torch.float64),
+        *(size, hop),
+        window=window,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    return (spectrum * 2 / window.sum()).numpy()
 
 
 def decibels(spectrum):
@@ -143,7 +229,8 @@ def track_figure(spectrum, scale, rate, mask=None):
 def _draw(figure, axes, bar, rate, values, low, high, colours, name):
     from matplotlib import colormaps
 
-    step = _sizes(rate)[1] / rate
+    size, hop = _sizes(rate)
+    step, half = hop / rate, rate / size / 2000  # s, kHz
     shown = axes.imshow(
         values,
         origin="lower",
@@ -155,7 +242,7 @@ def _draw(figure, axes, bar, rate, values, low, high, colours, name):
         # Frames and bins are centred on their times and frequencies.
         extent=(
             *(-step / 2, (values.shape[1] - 0.5) * step),
-            *_frequencies(rate),
+            *(-half, rate / 2000 + half),
         ),
     )
     axes.set_xlim(0, max(step, (values.shape[1] - 1) * step))
@@ -171,7 +258,7 @@ def embedding_picture(embeddings, speakers):
     ---------
     embeddings : numpy.ndarray, [P, D]
     speakers : numpy.ndarray, [P]
-        The speaker that dominates each bin, from 0 on; negative for none.
+        The speaker that dominates each bin, from 0 on.
 
     Returns
     -------
@@ -180,8 +267,7 @@ def embedding_picture(embeddings, speakers):
     """
     from sklearn.decomposition import PCA
 
-    near = (np.abs(embeddings) < FARTHEST).all(axis=1)  # and finite
-    known = near & (speakers >= 0)
+    known = np.isfinite(embeddings).all(axis=1)
     embeddings, speakers = embeddings[known], speakers[known]
     if min(embeddings.shape) < 2:
         return None
@@ -216,11 +302,5 @@ def embedding_picture(embeddings, speakers):
 
 def _sizes(rate):
     """Window and hop in samples; the window is a multiple of four."""
-    hop = max(1, round(WINDOW * rate / 4))
+    hop = round(WINDOW * rate / 4)
     return 4 * hop, hop
-
-
-def _frequencies(rate):
-    """Lowest and highest edge of the bins, in kHz."""
-    half = rate / _sizes(rate)[0] / 2000
-    return -half, rate / 2000 + half

@@ -1,5 +1,6 @@
-"""What the report says of scores: means, their uncertainty, groups."""
+"""What the report says of scores: means, their uncertainty, groups, counts."""
 
+import itertools
 import math
 import typing
 
@@ -9,9 +10,7 @@ RESAMPLES = 2000
 SEED = 0
 FEWEST = 10  # of fewer values, the bootstrap's intervals are too narrow
 LEVEL = 0.95
-BLOCK = 500_000  # draws in memory at a time
-# Upper ends of classes of level differences, in dB
-LEVEL_ENDS = (1, 2, 3, 4, 5, 7.5, 10)
+BATCH = 100  # resamples in memory at a time
 
 
 class Statistic(typing.NamedTuple):
@@ -26,6 +25,8 @@ class Statistic(typing.NamedTuple):
 
 def describe(values):
     """Mean, median and the mean's confidence interval.
+
+    The interval is of the percentile bootstrap (Efron, 1979).
 
     Arguments
     ---------
@@ -48,53 +49,27 @@ def describe(values):
         return Statistic(0)
     ends = (None, None)
     if len(values) >= FEWEST:
-        ends = bootstrap_interval(values)
+        ends = _interval(values)
     return Statistic(
         len(values), float(values.mean()), float(np.median(values)), *ends
     )
 
 
-def bootstrap_interval(values, resamples=RESAMPLES, level=LEVEL, seed=SEED):
-    """Percentile bootstrap interval of a mean (Efron, 1979).
+def _interval(values):
+    """Ends of the percentile bootstrap's interval of a mean."""
+    # Slow to import, and not always needed.
+    from scipy.stats import bootstrap
 
-    Arguments
-    ---------
-    values : numpy.ndarray, [N]
-        Finite.
-    resamples : int
-        Number of means of N values drawn with replacement.
-    level : float
-        Share of those means that lies within the interval.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    tuple of float
-        Its ends.
-
-    Example
-    -------
-    >>> bootstrap_interval(np.ones(5))
-    (1.0, 1.0)
-    """
-    rng = np.random.default_rng(seed)
-    size = len(values)
-    rows = max(1, BLOCK // size)  # of the table of draws, at a time
-    means = np.concatenate(
-        [
-            values[rng.integers(size, size=(count, size))].mean(axis=1)
-            for count in _shares(resamples, rows)
-        ]
-    )
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _shares(total, most):
-    """A number as a sum of numbers that are not greater than another."""
-    return [min(most, total - start) for start in range(0, total, most)]
+    ends = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=BATCH,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(ends.low), float(ends.high)
 
 
 def column(rows, name, ids=None):
@@ -116,73 +91,62 @@ def column(rows, name, ids=None):
     return np.array([rows.get(i, {}).get(name, math.nan) for i in ids])
 
 
-def paired_difference(first, second, name):
-    """Describe the difference of two systems on the same utterances.
-
-    Example
-    -------
-    >>> first, second = {"a": {"x": 3.0}, "b": {"x": 1.0}}, {"a": {"x": 2.0}}
-    >>> paired_difference(first, second, "x").mean
-    1.0
-    """
-    return describe(column(first, name) - column(second, name, list(first)))
-
-
-def group(test_set, label):
-    """The utterances of each group, as `{label: [utterance, ...]}`, sorted.
+def by_label(labels, gains):
+    """Describe the values of each label.
 
     Arguments
     ---------
-    test_set : dict
-        `{utterance: facts}`.
-    label : callable
-        Gives the group that some facts belong to, None for no group.
-    """
-    groups = {}
-    for snt_id, facts in test_set.items():
-        groups.setdefault(label(facts), []).append(snt_id)
-    groups.pop(None, None)
-    return dict(sorted(groups.items()))
+    labels : sequence of str, [N]
+        "" for none.
+    gains : dict
+        `{head: values [N]}`.
 
-
-def speaker_group(facts):
-    """The number of speakers, if it is known."""
-    return whole(facts["num_spks"])
-
-
-def gender_group(facts):
-    """The genders, such as F-M, if they are known."""
-    return facts.get("genders") or None
-
-
-def level_group(facts):
-    """The class of level differences as its ends, (low, high), in dB.
+    Returns
+    -------
+    list of tuple
+        Each label, sorted, with the `Statistic` of each head; without labels
+        that have no defined value.
 
     Example
     -------
-    >>> level_group({"level_difference": 1.0}), level_group(
-    ...     {"level_difference": 12.0})
-    ((1, 2), (10, inf))
+    >>> ((label, (found,)),) = by_label(["F", "", "F"], {"masks": np.arange(3.0)})
+    >>> label, found.mean
+    ('F', 1.0)
     """
-    difference = facts["level_difference"]
-    if not math.isfinite(difference):
-        return None
-    ends = (0, *LEVEL_ENDS, math.inf)
-    index = np.searchsorted(ends[1:-1], difference, side="right")
-    return ends[index], ends[index + 1]
+    labels = np.array(labels)
+    return _described(
+        ((str(label), labels == label) for label in np.unique(labels) if label),
+        gains,
+    )
 
 
-def failures(heads, name="si-snr_i", under=0.0):
+def by_class(values, ends, gains):
+    """The same for classes of numbers [N], with their ends as labels.
+
+    An end belongs to the class above it; NaN belongs to none.
+    """
+    classes = itertools.pairwise(ends)
+    return _described(
+        ((each, (each[0] <= values) & (values < each[1])) for each in classes),
+        gains,
+    )
+
+
+def _described(choices, gains):
+    rows = [
+        (label, [describe(values[chosen]) for values in gains.values()])
+        for label, chosen in choices
+    ]
+    return [row for row in rows if any(s.count for s in row[1])]
+
+
+def failures(heads):
     """Utterances that a head made worse, the worst of any head first.
 
     Arguments
     ---------
     heads : dict
         `{head: {utterance: scores}}`.
-    name : str
-        The score to go by.
-    under : float
-        What counts as worse, in the score's unit.
 
     Returns
     -------
@@ -190,19 +154,81 @@ def failures(heads, name="si-snr_i", under=0.0):
 
     Example
     -------
-    >>> failures({"masks": {"a": {"x": 1.0}, "b": {"x": -1.0}},
-    ...           "kmeans": {"a": {"x": -2.0}, "b": {"x": math.nan}}}, "x")
+    >>> failures({"masks": {"a": {"si-snr_i": 1.0}, "b": {"si-snr_i": -1.0}},
+    ...           "kmeans": {"a": {"si-snr_i": -2.0}}})
     ['a', 'b']
     """
     worst = {}
     for rows in heads.values():
         for snt_id, scores in rows.items():
-            if scores[name] < under:
-                known = worst.get(snt_id, under)
-                worst[snt_id] = min(scores[name], known)
+            gain = scores["si-snr_i"]
+            if gain < 0:
+                worst[snt_id] = min(gain, worst.get(snt_id, 0.0))
     return sorted(worst, key=lambda snt_id: (worst[snt_id], snt_id))
 
 
 def whole(value):
     """A number of speakers as an int, None where it is unknown."""
     return None if value is None or not math.isfinite(value) else int(value)
+
+
+def confusion(test_set):
+    """How many speakers there are against how many were found.
+
+    Arguments
+    ---------
+    test_set : dict
+        `{utterance: {"num_spks", "counted", "confidence"}}`.
+
+    Returns
+    -------
+    dict or None
+        `true` and `counted` numbers, `matrix` [true][counted] of utterances,
+        `right` (`Statistic` of 0 and 1, see `proportion`), `confidence` (means of right and of
+        wrong ones); None where nothing was counted.
+    """
+    pairs = [
+        (whole(facts["num_spks"]), whole(facts.get("counted")), facts)
+        for facts in test_set.values()
+    ]
+    pairs = [pair for pair in pairs if None not in pair[:2]]
+    if not pairs:
+        return None
+    seen = [pair[:2] for pair in pairs]
+    true = sorted({t for t, _ in seen})
+    counted = sorted({number for pair in seen for number in pair})
+    right = np.array([t == c for t, c in seen])
+    sure = np.array([f.get("confidence", math.nan) for *_, f in pairs])
+    return {
+        "true": true,
+        "counted": counted,
+        "matrix": [[seen.count((t, c)) for c in counted] for t in true],
+        "right": proportion(right),
+        "confidence": (describe(sure[right]).mean, describe(sure[~right]).mean),
+    }
+
+
+def proportion(right):
+    """Describe a proportion, with Wilson's interval (1927).
+
+    Arguments
+    ---------
+    right : sequence of bool, [utterances]
+        Not empty.
+
+    Returns
+    -------
+    Statistic
+
+    Example
+    -------
+    >>> proportion([True] * 10).low.__round__(3)
+    0.722
+    """
+    right = np.asarray(right, dtype=bool)
+    from scipy.stats import binomtest  # slow, as above
+
+    test = binomtest(int(right.sum()), len(right))
+    ends = test.proportion_ci(LEVEL, method="wilson")
+    middle = float(right.mean()), float(np.median(right))
+    return Statistic(len(right), *middle, float(ends.low), float(ends.high))

@@ -5,19 +5,15 @@ import math
 import numpy as np
 
 from ..evaluation.scoring import RESULT_FILES
-from .figures import histogram, level_figure
-from .speakers import worst_speakers
+from .figures import NAMES, histogram, level_figure, minus, scatter, shown
 from .statistics import (
+    by_class,
+    by_label,
     column,
     describe,
     failures,
-    gender_group,
-    group,
-    level_group,
-    paired_difference,
-    speaker_group,
+    whole,
 )
-from .style import NAMES, shown
 
 METRICS = {  # column: name, unit, digits
     "si-snr": ("SI-SNR", "dB", 2),
@@ -28,6 +24,10 @@ METRICS = {  # column: name, unit, digits
     "stoi": ("STOI", "", 3),
 }
 FAILURES = 50  # listed at most
+# Ends of classes, in dB: of the speakers' level difference, and of a speaker's
+# SI-SNR in the mixture
+LEVEL_ENDS = (0, 1, 2, 3, 4, 5, 7.5, 10, math.inf)
+INPUT_ENDS = (-math.inf, -10, -5, -2.5, 0, 2.5, 5, 10, math.inf)
 
 
 def metric_columns(heads):
@@ -77,80 +77,70 @@ def ideal_scores(test_set):
     return scores
 
 
-def several(rows, test_set):
-    """The rows of utterances that are not known to have one speaker only."""
-    return {
-        snt_id: row
-        for snt_id, row in rows.items()
-        if test_set.get(snt_id, {}).get("num_spks") != 1
-    }
-
-
 def difference(heads):
     """Masks less k-means on each utterance, None unless both are there."""
-    if not {"masks", "kmeans"} <= set(heads):
+    if len(heads) < 2:
         return None
-    return paired_difference(heads["masks"], heads["kmeans"], "si-snr_i")
+    masks = column(heads["masks"], "si-snr_i")
+    return describe(
+        masks - column(heads["kmeans"], "si-snr_i", list(heads["masks"]))
+    )
 
 
 def distributions(heads, test_set):
     """The figures of how SI-SNRi is distributed."""
-    scores = {head: column(rows, "si-snr_i") for head, rows in heads.items()}
-    pictures = [histogram(scores)]
-    if pictures[0] is not None:
-        levels = _by_kind(heads, test_set, level_group)
-        if levels:
-            columns = zip(*(each for _, each in levels), strict=True)
-            statistics = dict(zip(heads, columns, strict=True))
-            labels = [_level(ends, "–") for ends, _ in levels]
-            pictures.append(level_figure(labels, statistics))
-    return [each for each in pictures if each is not None]
+    gains = _gains(heads)
+    if not any(np.isfinite(values).any() for values in gains.values()):
+        return []
+    pictures = [histogram(gains)]
+    levels = _by_level(heads, test_set)
+    if levels:
+        columns = zip(*(each for _, each in levels), strict=True)
+        statistics = dict(zip(heads, columns, strict=True))
+        labels = [_level(ends, "–") for ends, _ in levels]
+        pictures.append(level_figure(labels, statistics))
+    return pictures
 
 
 def groups(heads, test_set):
     """SI-SNRi of kinds of mixtures: [(kind, [(label, Statistics), ...])]."""
+    gains, facts = _gains(heads, list(test_set)), test_set.values()
+    numbers = [str(whole(known["num_spks"]) or "") for known in facts]
     kinds = {
-        "speakers": (speaker_group, str),
-        "genders": (gender_group, str),
-        "level difference": (level_group, lambda ends: _level(ends) + " dB"),
+        "speakers": by_label(numbers, gains),
+        "genders": by_label([f.get("genders", "") for f in facts], gains),
+        "level difference": [
+            (f"{_level(ends)} dB", statistics)
+            for ends, statistics in _by_level(heads, test_set)
+        ],
     }
-    found = []
-    for kind, (function, name) in kinds.items():
-        rows = _by_kind(heads, test_set, function)
-        if rows:
-            found.append((kind, [(name(label), each) for label, each in rows]))
-    return found
+    return [(kind, rows) for kind, rows in kinds.items() if rows]
 
 
-def _by_kind(heads, test_set, function):
-    """Groups with a score, as [(label, [Statistic of each head])]."""
-    rows = [
-        (
-            label,
-            [describe(column(r, "si-snr_i", ids)) for r in heads.values()],
-        )
-        for label, ids in group(test_set, function).items()
-    ]
-    return [row for row in rows if any(s.count for s in row[1])]
+def _by_level(heads, test_set):
+    differences = column(test_set, "level_difference")
+    return by_class(differences, LEVEL_ENDS, _gains(heads, list(test_set)))
+
+
+def _gains(heads, ids=None):
+    """SI-SNRi of each head, of some utterances or of its own."""
+    return {head: column(rows, "si-snr_i", ids) for head, rows in heads.items()}
 
 
 def _level(ends, to=" to "):
-    low, high = ends
-    return f"over {low:g}" if math.isinf(high) else f"{low:g}{to}{high:g}"
+    low, high = (minus(f"{end:g}") for end in ends)
+    if math.isinf(ends[0]):
+        return f"under {high}"
+    return f"over {low}" if math.isinf(ends[1]) else f"{low}{to}{high}"
 
 
-def failure_context(heads, test_set, speakers=()):
+def failure_context(heads, test_set, speakers):
     """Utterances that were made worse, the worst first, not all of them."""
     ids = failures(heads)
-    counts = {}
-    for head, rows in heads.items():
-        values = column(rows, "si-snr_i")
-        defined = np.isfinite(values).sum()
-        counts[head] = int((values < 0).sum()), int(defined)
     mixtures = mixture_scores(heads, test_set)
     worst = {head: worst_speakers(speakers, head) for head in heads}
     return {
-        "counts": counts,
+        "counts": _counts(_gains(heads)),
         "files": [RESULT_FILES[head] for head in heads],
         "worst": bool(speakers),
         "more": max(0, len(ids) - FAILURES),
@@ -187,3 +177,68 @@ def example_scores(name, heads, test_set):
     if facts.get("genders"):
         known.append(("genders", facts["genders"]))
     return known
+
+
+def speaker_context(speakers, heads):
+    """All that the page shows of the speakers.
+
+    Arguments
+    ---------
+    speakers : list of dict
+        Rows of test_speakers.csv, see `files.read_rows`.
+    heads : sequence of str
+
+    Returns
+    -------
+    dict or None
+        `picture`, `groups` ([(kind, [(label, Statistics), ...]), ...]) and
+        `counts` (`{head: (made worse, defined)}`); None where no speaker has
+        a score.
+    """
+    gains = {
+        head: np.array(
+            [row.get(f"{head}_si-snr_i", math.nan) for row in speakers]
+        )
+        for head in heads
+    }
+    if not any(np.isfinite(values).any() for values in gains.values()):
+        return None
+    inputs = np.array([row["si-snr"] for row in speakers])
+    kinds = {
+        "input": [
+            (f"{_level(ends)} dB", statistics)
+            for ends, statistics in by_class(inputs, INPUT_ENDS, gains)
+        ],
+        "speaker": by_label([row.get("group", "") for row in speakers], gains),
+    }
+    return {
+        "picture": scatter(inputs, gains),
+        "groups": [(kind, rows) for kind, rows in kinds.items() if rows],
+        "counts": _counts(gains),
+    }
+
+
+def _counts(gains):
+    """Those that were made worse and those that are defined, by head."""
+    return {
+        head: (int((values < 0).sum()), int(np.isfinite(values).sum()))
+        for head, values in gains.items()
+    }
+
+
+def worst_speakers(speakers, head):
+    """The improvement of each utterance's worst speaker.
+
+    Example
+    -------
+    >>> worst_speakers([{"snt_id": "a", "masks_si-snr_i": 3.0},
+    ...                 {"snt_id": "a", "masks_si-snr_i": -1.0}], "masks")
+    {'a': -1.0}
+    """
+    worst = {}
+    for row in speakers:
+        value = row.get(f"{head}_si-snr_i", math.nan)
+        if math.isfinite(value):
+            known = worst.get(row["snt_id"], math.inf)
+            worst[row["snt_id"]] = min(value, known)
+    return worst

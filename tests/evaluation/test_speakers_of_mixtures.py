@@ -1,10 +1,18 @@
-"""Which speakers a mixture has, by its name."""
+"""Which speakers a mixture has, how loud, and what an ideal mask makes of it."""
 
+import numpy as np
 import pytest
+import torch
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.evaluation.speaker_groups import groups_of, speaker_groups
+from dpcl_dprnn.evaluation.speakers import (
+    groups_of,
+    ideal_voices,
+    level_difference,
+    speaker_groups,
+)
 
+RATE = 8000
 GROUPS = {"19": "F", "198": "M", "40n": "F", "01x": "M", "test000": "high"}
 
 
@@ -70,3 +78,39 @@ def test_a_table_that_was_named_has_to_be_one(tmp_path):
     path.write_text("name,age\na,3\n")
     with pytest.raises(UserError, match="needs the columns"):
         speaker_groups(path)
+
+
+def test_level_difference_is_of_the_loudest_and_the_softest():
+    sources = np.array([[1.0, -1.0], [0.1, 0.1], [0.5, 0.5]])
+    assert level_difference(sources) == pytest.approx(20)
+
+
+def test_ideal_voices_of_voices_that_never_meet():
+    """Each bin is one voice's own, so that the mask is perfect."""
+    time = torch.arange(RATE) / RATE
+    voices = torch.stack(
+        [torch.sin(2 * torch.pi * f * time) for f in (500.0, 2500.0)]
+    )
+    torch.testing.assert_close(
+        ideal_voices(voices.sum(dim=0), voices, RATE)[:, 400:-400],
+        voices[:, 400:-400],
+        atol=2e-3,
+        rtol=0,
+    )
+
+
+def test_noise_stays_in_the_ideal_voices():
+    """The mask is ideal, what it lets through is the mixture's."""
+    rng = np.random.default_rng(0)
+    voices, noise = (
+        torch.from_numpy(rng.standard_normal(shape)).float()
+        for shape in ((2, RATE), RATE)
+    )
+    clean = ideal_voices(voices.sum(dim=0), voices, RATE)
+    noisy = ideal_voices(voices.sum(dim=0) + noise, voices, RATE)
+    torch.testing.assert_close(
+        (noisy - clean).sum(dim=0)[300:-300],
+        noise[300:-300],
+        atol=1e-4,
+        rtol=0,
+    )
