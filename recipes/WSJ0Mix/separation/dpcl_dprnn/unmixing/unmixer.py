@@ -12,14 +12,8 @@ import torch
 from ..common.errors import UserError
 from ..model.targets import bin_weights
 from .counting import count_speakers, effective_speakers
-from .gains import (
-    add_up,
-    group_alike,
-    loudest,
-    make_consistent,
-    to_scale,
-    voice_embeddings,
-)
+from .gains import loudest, make_consistent, to_scale
+from .grouping import add_up, group_alike, voice_embeddings
 
 
 class Unmixed(typing.NamedTuple):
@@ -68,7 +62,7 @@ class Unmixer:
         return cls(**{name: hparams[name] for name in names if name in hparams})
 
     @torch.no_grad()
-    def __call__(self, mixtures, n_spks=None, head=None):
+    def __call__(self, mixtures, n_spks=None, head="masks"):
         """Separate mixtures of any lengths.
 
         Arguments
@@ -77,14 +71,13 @@ class Unmixer:
             On the separator's device, at its sampling rate.
         n_spks : int or "auto", optional
             Voices to find; `num_spks` by default.
-        head : str, optional
-            "masks" or "kmeans"; by default the first one that there is.
+        head : str
+            "masks" or "kmeans".
 
         Returns
         -------
         list of Unmixed
         """
-        head = self.check(n_spks, head)
         if not mixtures:
             return []
         return [
@@ -194,7 +187,7 @@ class Unmixer:
 
     @torch.no_grad()
     def embed(self, pieces, separated):
-        """`gains.voice_embeddings` of pieces; None without embeddings."""
+        """`grouping.voice_embeddings` of pieces; None without embeddings."""
         if separated.embeddings is None:
             return None
         return voice_embeddings(
