@@ -10,7 +10,7 @@ import pytest
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import jobs
-from dpcl_dprnn.inference.jobs import Job, find_jobs, in_batches, plain_error
+from dpcl_dprnn.inference.jobs import find_jobs, in_batches, plain_error
 
 
 def touch(folder, *names):
@@ -24,11 +24,9 @@ def touch(folder, *names):
 def find(*inputs, output="-", scratch=None):
     """The recordings that are found, and what is said of the others."""
     found = list(find_jobs(list(map(str, inputs)), str(output), scratch))
-    done = [each for each in found if isinstance(each, Job)]
-    others = [each for each in found if not isinstance(each, Job)]
-    assert all(isinstance(error, UserError) for _, error in others)
-    assert not any("\n" in str(error) for _, error in others)
-    return done, {what: str(error) for what, error in others}
+    others = {job.shown: str(job.error) for job in found if job.error}
+    assert not any("\n" in why for why in others.values())
+    return [job for job in found if not job.error], others
 
 
 def test_a_name_that_is_too_long_is_one_error(tmp_path):

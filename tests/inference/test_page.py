@@ -7,8 +7,7 @@ import types
 import numpy as np
 import pytest
 import soundfile
-from browser import console_errors, settings
-from model_folder import make_model_folder
+from browser import browser, console_errors
 from page_in_browser import (
     LIMIT,
     Server,
@@ -24,6 +23,8 @@ from page_in_browser import (
 from dpcl_dprnn.inference import SpeechSeparator
 from dpcl_dprnn.inference.page import build_page
 
+__all__ = ["browser"]
+
 pytest.importorskip("gradio")
 pytest.importorskip("matplotlib")
 
@@ -31,13 +32,9 @@ RATE, FRAMES = 16000, 24001
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model_folder(tmp_path_factory.mktemp("model"), num_spks=3)
-
-
-@pytest.fixture(scope="module")
-def separator(model):
-    return SpeechSeparator.from_hparams(source=model)
+def separator(three_folder):
+    """On the CPU, as the page's."""
+    return SpeechSeparator.from_hparams(source=three_folder)
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +50,17 @@ def mixture(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(model, tmp_path_factory):
-    with Server(model, tmp_path_factory.mktemp("server")) as server:
+def server(three_folder, tmp_path_factory):
+    with Server(three_folder, tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    """A browser that logs its requests."""
-    options, service = settings(tmp_path_factory.mktemp("chromium"))
-    from selenium import webdriver
-
-    logs = {"browser": "ALL", "performance": "ALL"}
-    options.set_capability("goog:loggingPrefs", logs)
-    driver = webdriver.Chrome(options, service)
-    driver.get("about:blank")
-    driver.get_log("performance")  # of the page that it starts with
-    yield driver
-    driver.quit()
+def driver(browser):
+    """The browser, whose log of requests begins with the tests."""
+    browser.get("about:blank")
+    browser.get_log("performance")  # of the page that it starts with
+    return browser
 
 
 def test_separates_an_upload(driver, server, separator, mixture, tmp_path):
