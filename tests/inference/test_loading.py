@@ -1,16 +1,17 @@
 """Model folders: found, whole, and trusted to build known classes alone."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
-from model_folder import HPARAMS, make_model_folder
+from model_folder import HPARAMS
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import SpeechSeparator, loading
-from dpcl_dprnn.inference.loading import KNOWN_CLASSES, check_tags, load_known
+from dpcl_dprnn.inference.loading import KNOWN_CLASSES, load_known
 from dpcl_dprnn.inference.model_folder import inference_hparams
 
 # Each would make the file, if it were loaded.
@@ -57,6 +58,12 @@ ATTACKS = {
     "a local tag": "a: !x 1",
     "a binary": "a: !!binary R0lG",
 }
+
+
+@pytest.fixture
+def folder(model_folder, tmp_path):
+    """A model folder to be damaged."""
+    return shutil.copytree(model_folder, tmp_path / "model")
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -109,7 +116,7 @@ def test_the_oracle_can_fail(tmp_path):
 def test_the_tag_and_its_line_are_named():
     text = "a: 1\nb:\n  - 2\n  - !apply:os.getcwd []\n"
     with pytest.raises(UserError, match="line 4: the tag !apply:os.getcwd"):
-        check_tags(text, "x.yaml")
+        load_known(text, "x.yaml")
 
 
 @pytest.mark.parametrize(
@@ -152,13 +159,12 @@ def test_overrides_run_nothing_either(tmp_path):
     assert load_known("a: 1", "x", {"a": 2}) == {"a": 2}
 
 
-def test_what_is_refused_can_be_trusted(tmp_path, monkeypatch):
-    folder = make_model_folder(tmp_path / "model")
+def test_what_is_refused_can_be_trusted(tmp_path, monkeypatch, folder):
     path = folder / "hyperparams.yaml"
     made = tmp_path / "made"
     text = path.read_text(encoding="utf-8")
     path.write_text(f"{text}\nextra: !apply:os.mkdir ['{made}']\n")
-    options = {"source": str(folder), "run_opts": {"device": "cpu"}}
+    options = {"source": folder, "run_opts": {"device": "cpu"}}
     with pytest.raises(UserError, match="!apply:os.mkdir"):
         SpeechSeparator.from_hparams(**options)
     assert not made.exists()
@@ -166,18 +172,17 @@ def test_what_is_refused_can_be_trusted(tmp_path, monkeypatch):
     assert made.is_dir()
 
 
-def test_weights_are_data(tmp_path):
+def test_weights_are_data(tmp_path, folder):
     """A pickle that would run a program is not loaded, safe or not."""
 
     class Attack:
         def __reduce__(self):
             return pathlib.Path.touch, (tmp_path / "made",)
 
-    folder = make_model_folder(tmp_path / "model")
     torch.save({"a": Attack()}, folder / "separator.ckpt")
     for safe in (True, False):
         with pytest.raises(UserError, match="separator.ckpt"):
-            SpeechSeparator.from_hparams(source=str(folder), safe=safe)
+            SpeechSeparator.from_hparams(source=folder, safe=safe)
     assert not (tmp_path / "made").exists()
 
 
@@ -185,11 +190,10 @@ def test_weights_are_data(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hyperparams.yaml", "separator.ckpt"])
-def test_a_model_folder_that_lacks_a_file(name, tmp_path):
-    folder = make_model_folder(tmp_path / "model")
+def test_a_model_folder_that_lacks_a_file(name, folder):
     (folder / name).unlink()
     with pytest.raises(UserError, match=f"has no {name}"):
-        SpeechSeparator.from_hparams(source=str(folder))
+        SpeechSeparator.from_hparams(source=folder)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "./a/b", "/a/b", "~/a/b"])
@@ -248,39 +252,36 @@ def test_a_model_of_the_hub(model_folder, monkeypatch):
         ("# Evaluation", "[" * 3000, "damaged"),
     ],
 )
-def test_hparams_that_are_damaged(old, new, words, tmp_path):
-    folder = make_model_folder(tmp_path / "model")
+def test_hparams_that_are_damaged(old, new, words, folder):
     path = folder / "hyperparams.yaml"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(UserError) as caught:
-        SpeechSeparator.from_hparams(source=str(folder))
+        SpeechSeparator.from_hparams(source=folder)
     message = str(caught.value)
     assert "\n" not in message and words in message
     assert message.startswith(str(path))
 
 
-def test_weights_that_are_not_finite(tmp_path):
-    folder = make_model_folder(tmp_path / "model")
+def test_weights_that_are_not_finite(folder):
     state = torch.load(folder / "separator.ckpt", weights_only=True)
     next(iter(state.values())).fill_(float("nan"))
     torch.save(state, folder / "separator.ckpt")
     with pytest.raises(UserError, match="NaN or infinite"):
-        SpeechSeparator.from_hparams(source=str(folder))
+        SpeechSeparator.from_hparams(source=folder)
 
 
-def test_a_models_file_does_not_set_run_options(tmp_path):
-    folder = make_model_folder(tmp_path / "model")
+def test_a_models_file_does_not_set_run_options(folder):
     path = folder / "hyperparams.yaml"
     path.write_text(path.read_text() + "\njit: True\ndevice: nowhere\n")
-    separator = SpeechSeparator.from_hparams(source=str(folder))
+    separator = SpeechSeparator.from_hparams(source=folder)
     assert not separator.jit and str(separator.device) != "nowhere"
 
 
 def test_overrides(model_folder):
     changed = SpeechSeparator.from_hparams(
-        source=str(model_folder),
+        source=model_folder,
         overrides={"kmeans": {"softness": 5.0}},
         run_opts={"device": "cpu"},
     )

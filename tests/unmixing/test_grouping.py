@@ -1,9 +1,9 @@
-"""Which pieces are of one voice, and their sum."""
+"""Which pieces are of one voice."""
 
 import torch
 from ideal import ideal_unmixer, tones
 
-from dpcl_dprnn.unmixing.grouping import add_up, group_alike, voice_embeddings
+from dpcl_dprnn.unmixing.grouping import group_alike, voice_embeddings
 
 
 def test_group_alike_joins_silent_pieces_first():
@@ -16,14 +16,6 @@ def test_group_alike_joins_silent_pieces_first():
 def test_group_alike_goes_by_directions_not_by_sizes():
     sums = torch.tensor([[9.0, 1], [0.1, 3], [0.9, 0.2], [0.01, 0.1]])
     assert group_alike(sums, 2).tolist() == [0, 1, 0, 1]
-
-
-def test_add_up_is_a_sum_over_the_pieces_of_each_voice(device):
-    pieces = torch.randn(4, 9, device=device)
-    voices = add_up(pieces, torch.tensor([2, 0, 2, 2]), 3)
-    expected = pieces[0] + pieces[2] + pieces[3]
-    torch.testing.assert_close(voices[2], expected)
-    assert torch.equal(voices[0], pieces[1]) and not voices[1].any()
 
 
 def test_voice_embeddings_are_weighted_sums():

@@ -51,25 +51,10 @@ PRETRAINER = "!new:speechbrain.utils.parameter_transfer.Pretrainer"
 
 @contextlib.contextmanager
 def find_files(source, names, savedir=None):
-    """The paths of files of a model folder, or of one on the Hub.
+    """The paths of files of a folder; or of `user/name` on the Hub or a URL.
 
-    Arguments
-    ---------
-    source : str or Path
-        A folder; or `user/name` or a URL, where there is no such folder.
-    names : list of str
-    savedir : str, optional
-        Where to put what is fetched. By default that is the cache, or for a
-        URL a folder that is removed after the block.
-
-    Yields
-    ------
-    list of pathlib.Path
-
-    Raises
-    ------
-    UserError
-        When there is no such file.
+    What is fetched goes to `savedir`. By default that is the cache, or for a
+    URL a folder that is removed after the block.
     """
     with tempfile.TemporaryDirectory(prefix="dpcl_dprnn-") as scratch:
         if savedir is None and "://" in str(source):  # SpeechBrain needs one
@@ -234,26 +219,13 @@ def load_known(text, path, overrides=None):
     Traceback (most recent call last):
     dpcl_dprnn.common.errors.UserError: x.yaml, line 1: the tag !apply:os.getcwd could run any program, and is not one of this package's or SpeechBrain's known classes. If you trust where the model comes from, say so: --trust_model, or safe=False in Python.
     """
-    check_tags(text, path)
+    _check_tags(text, path)
     # What references make of it is left to the loader.
     return load_hyperpyyaml(text, overrides, False, _SafeLoader)
 
 
-def check_tags(text, path):
-    """Refuse every tag but references and known classes.
-
-    Arguments
-    ---------
-    text : str
-        YAML.
-    path : str or Path
-        Its name, for errors.
-
-    Raises
-    ------
-    UserError
-        Names the tag and its line.
-    """
+def _check_tags(text, path):
+    """Refuse every tag but references and known classes."""
     root = ruamel.yaml.Loader(text).get_single_node()
     waiting, seen = [root] if root else [], set()
     while waiting:

@@ -201,22 +201,16 @@ def model_card(about, counting=()):
     data = [about.get(key) or "" for key in ("data_folder", "speech_folder")]
     folders = ", ".join(data).split(", ")
     names = [pathlib.Path(each).name for each in folders if each]
-    return CARD_TEXT.format(
-        experiment=about["experiment"],
-        num_spks=about["num_spks"],
-        sample_rate=about["sample_rate"],
-        parameters=about["parameters"],
-        epoch=about["epoch"],
-        seed=about["seed"],
-        licence=about["licence"],
-        data=", ".join(names) or "unknown",
-        counts=counts,
-        scores=_score_table(about["heads"]),
-        version=__version__,
-        speechbrain=importlib.metadata.version("speechbrain"),
-        torch=torch.__version__,
-        date=datetime.date.today().isoformat(),
-    )
+    facts = {
+        "data": ", ".join(names) or "unknown",
+        "counts": counts,
+        "scores": _score_table(about["heads"]),
+        "version": __version__,
+        "speechbrain": importlib.metadata.version("speechbrain"),
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+    }
+    return CARD_TEXT.format(**about | facts)
 
 
 def _score_table(heads):

@@ -39,10 +39,8 @@ def separate(separator, path, folder, max_seconds, n_spks=None, head=None):
         Where to write.
     max_seconds : float
         Longer mixtures are refused.
-    n_spks : int or str, optional
-        How many voices, or "auto".
-    head : str, optional
-        "masks" or "kmeans".
+    n_spks, head
+        As of `SpeechSeparator.separate_batch`.
 
     Returns
     -------

@@ -186,7 +186,7 @@ class SpeechSeparator(Pretrained):
             )
         if not mix.isfinite().all():
             raise UserError("The mixtures have NaN or infinite samples.")
-        head = self.unmixer.check(n_spks, head)
+        n_spks, head = self.unmixer.check(n_spks, head)
         mix = mix.to(self.device, torch.float32)
         unmixed = self.unmixer(list(mix), n_spks, head)
         count = max(len(each.voices) for each in unmixed)
@@ -299,7 +299,7 @@ class SpeechSeparator(Pretrained):
         list of VoiceStream or UserError
             The error where a recording cannot be read.
         """
-        head = self.unmixer.check(n_spks, head)
+        n_spks, head = self.unmixer.check(n_spks, head)
         if sample_rate is not None and not 1 <= sample_rate <= HIGHEST:
             raise UserError(
                 f"The voices' sampling rate is {sample_rate}; it may be from 1 "
@@ -328,13 +328,14 @@ class SpeechSeparator(Pretrained):
         ]
 
     def _long(self, recording, n_spks, head):
-        count, confidence = n_spks or self.num_spks, None
+        count, confidence = n_spks, None
         if n_spks == "auto":
             count, confidence = self.count_in(recording)
         blocks = self._in_windows(recording, count, head)
         return VoiceStream(self.sample_rate, count, confidence, blocks)
 
     def _in_windows(self, recording, count, head):
+        """The blocks of a `VoiceStream` at the model's rate."""
         rates = recording.rate, self.sample_rate
         total = count_frames(recording.frames, *rates)
         if not count:
@@ -368,17 +369,7 @@ class SpeechSeparator(Pretrained):
 
         Counted in short pieces spread over it, as people who pause do not
         always talk at once: the largest number that a tenth of the pieces
-        with speech have.
-
-        Arguments
-        ---------
-        recording : recordings.FileRecording or recordings.SignalRecording
-
-        Returns
-        -------
-        count : int
-        confidence : float
-            The mean one of these pieces.
+        with speech have. The confidence is the mean one of these pieces.
         """
         length = round(EAR * recording.rate)
         starts = np.linspace(0, recording.frames - length, LISTEN).astype(int)

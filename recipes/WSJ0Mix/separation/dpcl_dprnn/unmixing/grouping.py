@@ -75,28 +75,3 @@ def group_alike(sums, count):
     for voice, pieces in enumerate(groups):
         voices[pieces] = voice
     return voices
-
-
-def add_up(pieces, voices, count):
-    """Add the pieces of each voice together.
-
-    Arguments
-    ---------
-    pieces : torch.Tensor, [P, T]
-    voices : torch.Tensor, [P], int64
-        Of `group_alike`.
-    count : int
-        Voices, C.
-
-    Returns
-    -------
-    torch.Tensor, [C, T]
-
-    Example
-    -------
-    >>> pieces = torch.tensor([[1.0], [2.0], [4.0]])
-    >>> add_up(pieces, torch.tensor([0, 1, 0]), 2).flatten()
-    tensor([5., 2.])
-    """
-    total = pieces.new_zeros(count, *pieces.shape[1:])
-    return total.index_add(0, voices.to(pieces.device), pieces)
