@@ -47,7 +47,8 @@ def settings(profile):
     options.binary_location = program
     for option in (*OPTIONS, f"--user-data-dir={profile}"):
         options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    logs = {"browser": "ALL", "performance": "ALL"}
+    options.set_capability("goog:loggingPrefs", logs)
     return options, selenium.ChromeService(driver)
 
 

@@ -26,3 +26,37 @@ def model_folder(tmp_path_factory):
     from model_folder import make_model_folder
 
     return make_model_folder(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="session")
+def three_folder(tmp_path_factory):
+    """A small model folder, of three speakers and both heads."""
+    from model_folder import make_model_folder
+
+    return make_model_folder(tmp_path_factory.mktemp("three") / "model", 3)
+
+
+@pytest.fixture(scope="session")
+def load(request):
+    """Loads a model folder on the device of the tests."""
+    from dpcl_dprnn.inference import SpeechSeparator
+
+    device = request.config.getoption("--device")
+
+    def load(folder, precision="fp32"):
+        options = {"device": device, "precision": precision}
+        return SpeechSeparator.from_hparams(source=folder, run_opts=options)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def separator(model_folder, load):
+    """The model of `model_folder`, which no test may change."""
+    return load(model_folder)
+
+
+@pytest.fixture(scope="session")
+def three(three_folder, load):
+    """The model of `three_folder`, which no test may change."""
+    return load(three_folder)

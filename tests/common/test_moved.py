@@ -12,7 +12,7 @@ import torch
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.common.moved import MOVED, NAME, moved_names, with_new_names
-from dpcl_dprnn.inference.model_source import load_hparams
+from dpcl_dprnn.inference.loading import load_hparams
 from dpcl_dprnn.training.checkpoints import AtomicCheckpointer
 from dpcl_dprnn.training.options import load_hparams as load_training
 from dpcl_dprnn.training.resuming import Settings

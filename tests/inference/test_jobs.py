@@ -10,7 +10,7 @@ import pytest
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import jobs
-from dpcl_dprnn.inference.jobs import Job, find_jobs, in_batches, plain_error
+from dpcl_dprnn.inference.jobs import find_jobs, in_batches, plain_error
 
 
 def touch(folder, *names):
@@ -24,19 +24,9 @@ def touch(folder, *names):
 def find(*inputs, output="-", scratch=None):
     """The recordings that are found, and what is said of the others."""
     found = list(find_jobs(list(map(str, inputs)), str(output), scratch))
-    done = [each for each in found if isinstance(each, Job)]
-    others = [each for each in found if not isinstance(each, Job)]
-    assert all(isinstance(error, UserError) for _, error in others)
-    assert not any("\n" in str(error) for _, error in others)
-    return done, {what: str(error) for what, error in others}
-
-
-def test_a_name_that_is_too_long_is_one_error(tmp_path):
-    touch(tmp_path, "a.wav", "b.wav")
-    long = str(tmp_path / ("x" * 300))
-    done, others = find(tmp_path / "a.wav", long, tmp_path / "b.wav")
-    assert [job.name for job in done] == ["a", "b"]
-    assert list(others) == [long] and "File name too long" in others[long]
+    others = {job.shown: str(job.error) for job in found if job.error}
+    assert not any("\n" in why for why in others.values())
+    return [job for job in found if not job.error], others
 
 
 @pytest.mark.parametrize(
@@ -64,12 +54,16 @@ def test_a_file_behind_a_lock_is_one_error(error, tmp_path, monkeypatch):
     assert error.args[-1] in why
 
 
-def test_a_link_to_itself_is_one_error(tmp_path):
-    touch(tmp_path, "in/a.wav")
+def test_names_that_cannot_be_looked_at_are_one_error_each(tmp_path):
+    touch(tmp_path, "in/a.wav", "b.wav")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    done, others = find(loop, tmp_path / "in", output=tmp_path / "out")
-    assert [job.name for job in done] == ["a"] and list(others) == [str(loop)]
+    long = tmp_path / ("x" * 300)
+    inputs = (long, tmp_path / "in", loop, tmp_path / "b.wav")
+    done, others = find(*inputs, output=tmp_path / "out")
+    assert [job.name for job in done] == ["a", "b"]
+    assert list(others) == [str(long), str(loop)]
+    assert "File name too long" in others[str(long)]
 
 
 def test_a_folder_that_is_locked_is_counted(tmp_path, monkeypatch):

@@ -2,18 +2,20 @@
 
 import json
 import pathlib
+import threading
+import time
 import types
 
 import numpy as np
 import pytest
 import soundfile
-from browser import console_errors, settings
-from model_folder import make_model_folder
+from browser import browser, console_errors
 from page_in_browser import (
     LIMIT,
     Server,
     all_shown,
     fetched,
+    free_port,
     messages,
     players,
     press,
@@ -22,7 +24,10 @@ from page_in_browser import (
 )
 
 from dpcl_dprnn.inference import SpeechSeparator
-from dpcl_dprnn.inference.page import build_page
+from dpcl_dprnn.inference.page import build_page, theme
+from dpcl_dprnn.inference.separator import Voices
+
+__all__ = ["browser"]
 
 pytest.importorskip("gradio")
 pytest.importorskip("matplotlib")
@@ -31,13 +36,9 @@ RATE, FRAMES = 16000, 24001
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model_folder(tmp_path_factory.mktemp("model"), num_spks=3)
-
-
-@pytest.fixture(scope="module")
-def separator(model):
-    return SpeechSeparator.from_hparams(source=model)
+def separator(three_folder):
+    """On the CPU, as the page's."""
+    return SpeechSeparator.from_hparams(source=three_folder)
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +54,17 @@ def mixture(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(model, tmp_path_factory):
-    with Server(model, tmp_path_factory.mktemp("server")) as server:
+def server(three_folder, tmp_path_factory):
+    with Server(three_folder, tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    """A browser that logs its requests."""
-    options, service = settings(tmp_path_factory.mktemp("chromium"))
-    from selenium import webdriver
-
-    logs = {"browser": "ALL", "performance": "ALL"}
-    options.set_capability("goog:loggingPrefs", logs)
-    driver = webdriver.Chrome(options, service)
-    driver.get("about:blank")
-    driver.get_log("performance")  # of the page that it starts with
-    yield driver
-    driver.quit()
+def driver(browser):
+    """The browser, whose log of requests begins with the tests."""
+    browser.get("about:blank")
+    browser.get_log("performance")  # of the page that it starts with
+    return browser
 
 
 def test_separates_an_upload(driver, server, separator, mixture, tmp_path):
@@ -212,3 +206,109 @@ def test_offers_what_the_model_can(separator):
 
     assert choices() == [[1, 2, "auto"], ["masks", "kmeans"]]
     assert choices(counts=False, heads=("masks",)) == [[1, 2], ["masks"]]
+
+
+# While a separation runs
+
+
+class Held:
+    """A separator that waits to be told how to end."""
+
+    num_spks, counts, heads, sample_rate = 2, False, ("masks",), 8000
+
+    def __init__(self):
+        self.started, self.go_on = threading.Event(), threading.Event()
+        self.error = None
+
+    def separate_signal(self, samples, rate, n_spks, head):
+        self.started.set()
+        assert self.go_on.wait(30)
+        if self.error:
+            raise self.error
+        return Voices(np.stack([samples, -samples]), rate, None)
+
+    def let_go(self):
+        """Let one separation end, and be ready for another."""
+        self.started.clear()
+        self.go_on.set()
+
+
+@pytest.fixture
+def held(tmp_path, monkeypatch):
+    """A page in this process with a `Held`, and its address as `url`."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
+    separator = Held()
+    page = build_page(separator, LIMIT)
+    page.launch(
+        prevent_thread_lock=True,
+        server_name="127.0.0.1",
+        server_port=free_port(),
+        theme=theme(),
+        show_error=True,
+        quiet=True,
+        ssr_mode=False,
+    )
+    separator.url = page.local_url
+    yield separator
+    separator.go_on.set()
+    page.close(verbose=False)
+
+
+def load_and_press(driver, held, path):
+    upload(driver, held, path)
+    until(lambda: all_shown(driver, "button[aria-label=Clear]"))
+    press(driver, "Separate")
+    assert held.started.wait(10)
+
+
+def told(driver):
+    (result,) = driver.find_elements("css selector", "textarea")
+    return result.get_property("value")
+
+
+def test_clearing_while_it_runs(driver, held, mixture):
+    load_and_press(driver, held, mixture)
+    driver.find_element("css selector", "button[aria-label=Clear]").click()
+    until(lambda: driver.find_elements("css selector", "input[type=file]"))
+    held.let_go()
+    time.sleep(2)
+    assert players(driver) == {} and told(driver) == ""
+    assert messages(driver) == ""
+
+
+def test_replacing_while_it_runs(driver, held, mixture, tmp_path):
+    load_and_press(driver, held, mixture)
+    driver.find_element("css selector", "button[aria-label=Clear]").click()
+    field = "input[type=file]"
+    until(lambda: driver.find_elements("css selector", field))
+    other = tmp_path / "other.wav"
+    soundfile.write(other, np.full(8000, 0.1), 8000)
+    driver.find_element("css selector", field).send_keys(str(other))
+    until(lambda: all_shown(driver, "button[aria-label=Clear]"))
+    press(driver, "Separate")  # has to wait for the first
+    shown = set()
+    held.let_go()
+    until(lambda: shown.add(told(driver)) or len(players(driver)) == 3)
+    assert shown <= {"", told(driver)}
+    assert told(driver).startswith("2 voices in other.wav (1.0 s)")
+    until(lambda: players(driver)["audio-player-Voice 2"]["ready"] > 0)
+    player = players(driver)["audio-player-Voice 2"]
+    assert player["seconds"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (MemoryError(), "The separation failed: MemoryError()"),
+        (RuntimeError("out of <memory>\nmore"), "failed: out of <memory>"),
+    ],
+)
+def test_other_errors(error, line, driver, held, mixture, capfd):
+    held.error = error
+    held.go_on.set()
+    load_and_press(driver, held, mixture)
+    message = until(lambda: messages(driver))
+    assert line in message and "more" not in message
+    assert "Traceback" not in message
+    log = "".join(capfd.readouterr())
+    assert "Traceback" in log and "in separate_signal" in log

@@ -1,25 +1,19 @@
 """What the page has to hear and to see of a separation."""
 
+import types
+
 import numpy as np
 import pytest
 import soundfile
-from model_folder import make_model_folder
 
-from dpcl_dprnn.common.audio import AudioInfo
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import player as listening
-from dpcl_dprnn.inference.separator import SpeechSeparator, Voices
+from dpcl_dprnn.inference import player
+from dpcl_dprnn.inference.separator import Voices
 
 pytest.importorskip("matplotlib")
 
 RATE, FRAMES = 16000, 24001
 LIMIT = 3  # seconds
-
-
-@pytest.fixture(scope="module")
-def separator(tmp_path_factory):
-    model = make_model_folder(tmp_path_factory.mktemp("model"), num_spks=3)
-    return SpeechSeparator.from_hparams(source=model)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +25,8 @@ def mixture(tmp_path_factory):
     return path
 
 
-def test_auto_tells_the_confidence(separator, mixture, tmp_path):
-    told, tracks = listening.separate(
-        separator, str(mixture), tmp_path, LIMIT, "auto"
-    )
+def test_auto_tells_the_confidence(three, mixture, tmp_path):
+    told, tracks = player.separate(three, str(mixture), tmp_path, LIMIT, "auto")
     assert "Confidence in the number: " in told
     assert tracks[0].sound.name == "two people_mixture.wav"
     played, _ = soundfile.read(tracks[0].sound)
@@ -50,11 +42,11 @@ def test_voices_that_would_clip_are_turned_down_alike(tmp_path, mixture):
             voices = np.stack([4 * samples / abs(samples).max(), samples])
             return Voices(voices, rate, None)
 
-    told, tracks = listening.separate(Loud(), str(mixture), tmp_path, LIMIT)
+    told, tracks = player.separate(Loud(), str(mixture), tmp_path, LIMIT)
     assert "All voices are 12.0 dB quieter" in told
     assert "Confidence" not in told
     mixed, first, second = (soundfile.read(t.sound)[0] for t in tracks)
-    assert np.abs(first).max() == listening.FULL_SCALE
+    assert np.abs(first).max() == player.FULL_SCALE
     assert np.abs(4 * second - mixed).max() < 4 / 32768
     assert all(t.picture.read_bytes()[1:4] == b"PNG" for t in tracks)
 
@@ -62,7 +54,7 @@ def test_voices_that_would_clip_are_turned_down_alike(tmp_path, mixture):
 def test_spectrograms_share_their_colours():
     time = np.arange(16000) / 16000
     loud = 0.5 * np.sin(2 * np.pi * 1000 * time)
-    figures = listening.spectrograms([loud, 0.01 * loud], 16000, 8000)
+    figures = player.spectrograms([loud, 0.01 * loud], 16000, 8000)
     images = [figure.axes[0].images[0] for figure in figures]
     high = 20 * np.log10(0.5)
     for image in images:
@@ -74,7 +66,7 @@ def test_spectrograms_share_their_colours():
 
 def test_silence_has_no_voice():
     nobody = Voices(np.zeros((0, 8000), np.float32), 8000, 1.0)
-    told = listening.describe("a.wav", 1.0, nobody, 0.1, 1.0)
+    told = player.describe("a.wav", 1.0, nobody, 0.1, 1.0)
     assert told.startswith("No voice in a.wav")
 
 
@@ -82,32 +74,31 @@ def test_errors_name_the_file_as_the_user_does(tmp_path):
     path = tmp_path / "empty.wav"
     soundfile.write(path, np.zeros(0), 8000)
     with pytest.raises(UserError, match=r"^empty\.wav is empty"):
-        listening.read_mixture(path, LIMIT)
+        player.read_mixture(path, LIMIT)
 
 
 def sizes(rate, channels, frames):
     """What a header says."""
-    return AudioInfo(rate, channels, frames, "WAV", "PCM_16")
+    return types.SimpleNamespace(rate=rate, channels=channels, frames=frames)
 
 
 @pytest.mark.parametrize(
-    "info, why",
+    "header, why",
     [
-        (sizes(8000, 1, 2**63 - 1), "a.wav does not say how long"),
         (sizes(8000, 1, 8000 * LIMIT + 1), "lasts 3.0 s, and 3 s is"),
         (sizes(384001, 1, 1), "384001 samples per second, and 384000 is"),
         (sizes(48000, 9, 48000 * LIMIT), "1296000 samples in 9 channels, and"),
     ],
 )
-def test_sizes_that_are_refused(info, why):
+def test_sizes_that_are_refused(header, why):
     with pytest.raises(UserError, match=why):
-        listening.check_size("a.wav", info, LIMIT)
+        player.check_size("a.wav", header, LIMIT)
 
 
 def test_largest_sizes():
     for rate, channels in ((48000, 8), (384000, 1)):
-        info = sizes(rate, channels, rate * LIMIT)
-        listening.check_size("a.wav", info, LIMIT)
+        header = sizes(rate, channels, rate * LIMIT)
+        player.check_size("a.wav", header, LIMIT)
 
 
 def test_rates_that_nobody_uses(tmp_path):
@@ -115,7 +106,7 @@ def test_rates_that_nobody_uses(tmp_path):
     path = tmp_path / "high.wav"
     soundfile.write(path, np.zeros(100), 20_000_003)
     with pytest.raises(UserError, match=r"^high\.wav has 20000003 samples"):
-        listening.read_mixture(path, LIMIT)
+        player.read_mixture(path, LIMIT)
     # The filter would have 8 million taps.
-    (figure,) = listening.spectrograms([np.ones(38401)], 383_987, 8000)
+    (figure,) = player.spectrograms([np.ones(38401)], 383_987, 8000)
     assert figure.axes[0].get_ylim()[1] == 4  # kHz

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+from sounds import RATE, noise, write
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import recordings
@@ -12,14 +13,6 @@ from dpcl_dprnn.inference.recordings import (
     count_frames,
     resampled,
 )
-
-RATE = 8000
-
-
-def noise(length, channels=None, seed=0):
-    shape = length if channels is None else (length, channels)
-    rng = np.random.default_rng(seed)
-    return (0.1 * rng.standard_normal(shape)).astype(np.float32)
 
 
 def whole(blocks):
@@ -33,8 +26,7 @@ def record(request, tmp_path):
     def make(samples, rate=RATE, **options):
         if request.param == "memory":
             return SignalRecording(samples, rate, **options)
-        path = tmp_path / "recording.wav"
-        soundfile.write(path, samples, rate, subtype="FLOAT")
+        path = write(tmp_path / "recording.wav", samples, rate)
         return FileRecording(path, **options)
 
     return make

@@ -10,45 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from model_folder import make_model_folder
+from sounds import RATE, noise, write
 
 import dpcl_dprnn
 from dpcl_dprnn.common.audio import resample
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import SpeechSeparator, model_source
+from dpcl_dprnn.inference import loading
 from dpcl_dprnn.inference import separator as inference
 from dpcl_dprnn.inference.recordings import SignalRecording
 
-RATE = 8000
 HEADS = pytest.mark.parametrize("head", ["masks", "kmeans"])
-
-
-def noise(length, channels=None, seed=0):
-    shape = length if channels is None else (length, channels)
-    rng = np.random.default_rng(seed)
-    return (0.1 * rng.standard_normal(shape)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def separator(model_folder, request):
-    device = request.config.getoption("--device")
-    return SpeechSeparator.from_hparams(
-        source=str(model_folder), run_opts={"device": device}
-    )
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory, request):
-    folder = make_model_folder(tmp_path_factory.mktemp("three") / "model", 3)
-    device = request.config.getoption("--device")
-    return SpeechSeparator.from_hparams(
-        source=folder, run_opts={"device": device}
-    )
-
-
-def write(path, samples, rate=RATE):
-    soundfile.write(path, samples, rate, subtype="FLOAT")
-    return path
 
 
 def test_what_it_says_of_itself(separator, three):
@@ -78,12 +49,9 @@ def test_all_ways_agree(length, head, separator, tmp_path):
         torch.testing.assert_close(other, voices, atol=1e-5, rtol=0)
 
 
-def test_bf16_is_another_precision_of_the_same(separator, model_folder):
+def test_bf16_is_another_precision_of_the_same(separator, load, model_folder):
     """Within its 8 bits, and not the same to the bit."""
-    options = {"device": str(separator.device), "precision": "bf16"}
-    coarse = SpeechSeparator.from_hparams(
-        source=str(model_folder), run_opts=options
-    )
+    coarse = load(model_folder, "bf16")
     mixture = torch.from_numpy(noise(8000)[None])
     fine = separator.separate_batch(mixture)
     error = coarse.separate_batch(mixture) - fine
@@ -293,115 +261,27 @@ def test_nan_in_a_batch(separator):
         separator.separate_batch(torch.tensor([[0.0, float("nan")]]))
 
 
+def test_a_file_that_is_fetched_is_not_kept(separator, tmp_path, monkeypatch):
+    folders = []
+
+    def fetch(name, source, savedir):
+        folders.append(pathlib.Path(savedir))
+        assert (name, source) == ("talk.wav", "https://x.org/y")
+        return write(folders[0] / name, noise(500))
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    url = "https://x.org/y/talk.wav"
+    voices = separator.separate_file(url)
+    assert voices.shape == (1, 500, 2) and not folders.pop().exists()
+    separator.separate_file(url, savedir=tmp_path)
+    assert (tmp_path / "talk.wav").exists()
+
+
 @pytest.mark.parametrize("name", ["none.wav", "./none.wav", "/none/none.wav"])
 def test_a_file_that_is_not_there(name, separator, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="none.wav"):
         separator.separate_file(name)
-
-
-@pytest.mark.parametrize("name", ["hyperparams.yaml", "separator.ckpt"])
-def test_a_model_folder_that_lacks_a_file(name, tmp_path):
-    folder = make_model_folder(tmp_path / "model")
-    (folder / name).unlink()
-    with pytest.raises(UserError, match=f"has no {name}"):
-        SpeechSeparator.from_hparams(source=str(folder))
-
-
-@pytest.mark.parametrize("source", ["nowhere", "./a/b", "/a/b", "~/a/b"])
-def test_a_model_folder_that_is_not_there(source, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"{source} is not a folder"):
-        SpeechSeparator.from_hparams(source=source)
-
-
-def test_a_model_of_the_hub_that_cannot_be_fetched(monkeypatch):
-    def fetch(*_, **__):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(model_source, "fetch", fetch)
-    with pytest.raises(UserError, match="no network"):
-        SpeechSeparator.from_hparams(source="user/model")
-
-
-def test_a_model_of_the_hub(model_folder, monkeypatch):
-    """Its files are fetched one by one, as SpeechBrain does it."""
-    asked = []
-
-    def fetch(name, source, savedir):
-        asked.append((name, source))
-        return model_folder / name
-
-    monkeypatch.setattr(model_source, "fetch", fetch)
-    SpeechSeparator.from_hparams(
-        source="user/model", run_opts={"device": "cpu"}
-    )
-    files = ("hyperparams.yaml", "separator.ckpt")
-    assert asked == [(name, "user/model") for name in files]
-
-
-@pytest.mark.parametrize(
-    "old, new, words",
-    [
-        ("num_spks: 2", "num_spks: 2\n  : [", "is damaged"),
-        ("num_spks: 2", "num_spks: two", "damaged"),
-        ("modules:", "parts:", "has no modules"),
-        ("modules:\n", "modules: text\nx:\n", "has no modules: separator"),
-        ("    separator: !ref <separator>\n\n", "    x: 3\n\n", "separator"),
-        (
-            "separator: !ref <separator>\n\n",
-            "separator: !ref <encoder>\n\n",
-            "",
-        ),
-        ("sample_rate: 8000", "rate: 8000", "damaged"),
-        ("hop: !ref", "hop: 100  #", "multiple of the encoder's stride"),
-        ("kernel_size: 64", "kernel_size: 0", "damaged"),
-        ("hidden_size: 8", "hidden_size: 999999999", "damaged"),
-        ("output_gains: []", "output_gains: [a, b]", "damaged"),
-        ("output_gains: []", "output_gains: [1.0]", "output_gains is [1.0]"),
-        ("speaker_counting: [[", "speaker_counting: [[[", "damaged"),
-        ("speaker_counting: [[1.05, 20.0]]", "speaker_counting: [5]", "fit"),
-        ("# Evaluation", "[" * 3000, "damaged"),
-    ],
-)
-def test_hparams_that_are_damaged(old, new, words, tmp_path):
-    folder = make_model_folder(tmp_path / "model")
-    path = folder / "hyperparams.yaml"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    with pytest.raises(UserError) as caught:
-        SpeechSeparator.from_hparams(source=str(folder))
-    message = str(caught.value)
-    assert "\n" not in message and words in message
-    assert message.startswith(str(path))
-
-
-def test_weights_that_are_not_finite(tmp_path):
-    folder = make_model_folder(tmp_path / "model")
-    state = torch.load(folder / "separator.ckpt", weights_only=True)
-    next(iter(state.values())).fill_(float("nan"))
-    torch.save(state, folder / "separator.ckpt")
-    with pytest.raises(UserError, match="NaN or infinite"):
-        SpeechSeparator.from_hparams(source=str(folder))
-
-
-def test_a_models_file_does_not_set_run_options(tmp_path):
-    folder = make_model_folder(tmp_path / "model")
-    path = folder / "hyperparams.yaml"
-    path.write_text(path.read_text() + "\njit: True\ndevice: nowhere\n")
-    separator = SpeechSeparator.from_hparams(source=str(folder))
-    assert not separator.jit and str(separator.device) != "nowhere"
-
-
-def test_overrides(model_folder):
-    changed = SpeechSeparator.from_hparams(
-        source=str(model_folder),
-        overrides={"kmeans": {"softness": 5.0}},
-        run_opts={"device": "cpu"},
-    )
-    assert changed.unmixer.kmeans["softness"] == 5.0
-    assert changed.unmixer.kmeans["restarts"] == 10
 
 
 # A model folder that stands alone

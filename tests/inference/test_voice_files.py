@@ -152,7 +152,7 @@ def test_what_cannot_be_written_is_one_error(kind, tmp_path, monkeypatch):
 def test_written_before(tmp_path):
     for name in (
         *("a_s1.wav", "a_s10.wav", "a_s1.flac", "a_s.wav", "ab_s1.wav"),
-        *("a_s1_s1.wav", "a.wav", "xa_s1.wav"),
+        *("a_s1_s1.wav", "a.wav", "xa_s1.wav", "a_s0.wav"),
     ):
         (tmp_path / name).touch()
     found = [path.name for path in written_before(tmp_path, "a", "wav")]

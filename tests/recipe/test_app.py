@@ -7,7 +7,6 @@ import sys
 import types
 
 import pytest
-from model_folder import make_model_folder
 from page_in_browser import Server, free_port
 
 import app
@@ -29,14 +28,9 @@ def environment(monkeypatch, tmp_path):
         signal.signal(number, handler)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model_folder(tmp_path_factory.mktemp("model"), num_spks=3)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_removes_its_files(number, model, tmp_path):
-    with Server(model, tmp_path) as server:
+def test_a_signal_ends_it_and_removes_its_files(number, model_folder, tmp_path):
+    with Server(model_folder, tmp_path) as server:
         assert len(list(server.temporary.iterdir())) == 1
         assert server.stop(number) == 128 + number
     assert list(server.temporary.iterdir()) == []
@@ -62,10 +56,10 @@ def test_no_model(capsys, tmp_path):
     assert "is not a folder" in error_of(capsys, *options, "user/name")
 
 
-def test_busy_port(capsys, model):
+def test_busy_port(capsys, model_folder):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        error = error_of(capsys, "--model", model, "--port", port)
+        error = error_of(capsys, "--model", model_folder, "--port", port)
     assert f"port {port}: Address already in use" in error
 
 
@@ -76,9 +70,9 @@ def test_hosts_that_cannot_be(host, capsys):
     assert "None" not in error
 
 
-def test_no_gradio(capsys, model, monkeypatch):
+def test_no_gradio(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    error = error_of(capsys, "--model", model)
+    error = error_of(capsys, "--model", "x")
     assert "pip install 'gradio>=6.31'" in error
 
 
@@ -96,10 +90,10 @@ def test_old_gradio(version, fits, capsys, monkeypatch):
         assert f"this is {version}: pip install 'gradio>=6.31'" in error
 
 
-def test_warns_of_other_computers(capsys, model, monkeypatch):
+def test_warns_of_other_computers(capsys, model_folder, monkeypatch):
     monkeypatch.setattr(app, "serve", lambda separator, args: signal.SIGINT)
     port = str(free_port())
-    options = ["--model", str(model), "--port", port]
+    options = ["--model", str(model_folder), "--port", port]
     assert app.main(options) == 130
     assert "warning" not in capsys.readouterr().err
     assert app.main([*options, "--host", "0.0.0.0"]) == 130

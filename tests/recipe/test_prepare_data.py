@@ -1,8 +1,6 @@
 """The command line of prepare_data.py."""
 
-import os
 import pathlib
-import signal
 import subprocess
 import sys
 import types
@@ -27,14 +25,6 @@ def speech(tmp_path):
         samples = 0.1 * rng.standard_normal(8000)
         soundfile.write(folder / f"u{number}.wav", samples, 8000)
     return tmp_path / "speech"
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    """`main` answers signals of the process, here that of the tests."""
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
@@ -150,25 +140,6 @@ def test_user_error_is_one_line(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "error, said",
-    [
-        (OSError(5, "Input/output error", "a/b.wav"), "a/b.wav: Input/output"),
-        (OSError(12, "Cannot allocate memory"), "Cannot allocate memory\n"),
-        (OSError("odd"), "odd\n"),
-    ],
-)
-def test_error_of_the_system_is_one_line(monkeypatch, capsys, error, said):
-    def fail(*args, **options):
-        raise error
-
-    monkeypatch.setattr(mixture_sets, "mix_corpus", fail)
-    assert prepare_data.main(["mix", "--speech", "S", "--out", "O"]) == 1
-    text = capsys.readouterr().err
-    assert text.startswith(f"prepare_data.py: error: {said}")
-    assert text.count("\n") == 1 and "None" not in text
-
-
 def test_speech_that_is_a_locked_folder(tmp_path, monkeypatch, capsys):
     """The superuser may read every folder, so it is played here."""
     (tmp_path / "speech").mkdir()
@@ -184,32 +155,6 @@ def test_speech_that_is_a_locked_folder(tmp_path, monkeypatch, capsys):
     assert prepare_data.main(words) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{tmp_path}/speech" in line and "Permission denied" in line
-
-
-def test_interrupt_is_quiet(monkeypatch, capsys):
-    def interrupted(*args, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(mixture_sets, "mix_corpus", interrupted)
-    assert prepare_data.main(["mix", "--speech", "S", "--out", "O"]) == 130
-    assert capsys.readouterr().err == "prepare_data.py: interrupted\n"
-
-
-def test_termination_tidies_up(monkeypatch):
-    """SIGTERM, as of a batch system, is an exception like Ctrl-C."""
-    tidied = []
-
-    def terminated(*args, **options):
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            raise AssertionError("it went on")
-        finally:
-            tidied.append(True)
-
-    monkeypatch.setattr(mixture_sets, "mix_corpus", terminated)
-    with pytest.raises(SystemExit) as caught:
-        prepare_data.main(["mix", "--speech", "S", "--out", "O"])
-    assert caught.value.code == 128 + signal.SIGTERM and tidied
 
 
 def test_worker_imports_stay_light():

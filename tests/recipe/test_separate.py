@@ -16,24 +16,12 @@ import pytest
 import soundfile
 import torch
 from model_folder import make_model_folder
+from sounds import RATE, noise, write
 
 import separate
 from dpcl_dprnn.inference import SpeechSeparator
 
-RATE = 8000
 PROGRAM = pathlib.Path(separate.__file__)
-
-
-def noise(length, channels=None, seed=0):
-    shape = length if channels is None else (length, channels)
-    rng = np.random.default_rng(seed)
-    return (0.1 * rng.standard_normal(shape)).astype(np.float32)
-
-
-def write(path, samples, rate=RATE, subtype="FLOAT"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, subtype=subtype)
-    return path
 
 
 def read(path):
@@ -63,14 +51,6 @@ def call(model_folder, request, capsys):
     return run
 
 
-@pytest.fixture(scope="module")
-def separator(model_folder, request):
-    device = request.config.getoption("--device")
-    return SpeechSeparator.from_hparams(
-        source=str(model_folder), run_opts={"device": device}
-    )
-
-
 @pytest.mark.parametrize("head", ["masks", "kmeans"])
 def test_a_file_becomes_its_voices(head, call, separator, tmp_path):
     path = write(tmp_path / "talk.wav", noise(9000))
@@ -79,15 +59,9 @@ def test_a_file_becomes_its_voices(head, call, separator, tmp_path):
     assert (done.status, done.out, done.errors) == (0, [], [])
     assert sorted(os.listdir(out)) == ["talk_s1.wav", "talk_s2.wav"]
     voices = np.stack([read(out / f"talk_s{n}.wav") for n in (1, 2)])
-    expected = (
-        separator.separate_batch(
-            torch.from_numpy(noise(9000))[None], head=head
-        )[0]
-        .cpu()
-        .numpy()
-        .T
-    )
-    assert voices == pytest.approx(expected, abs=1e-5)
+    mixture = torch.from_numpy(noise(9000))[None]
+    (expected,) = separator.separate_batch(mixture, head=head).cpu().numpy()
+    assert voices.T == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_folder_keeps_its_structure(call, tmp_path):
@@ -246,9 +220,8 @@ def test_a_folder_without_sounds(call, tmp_path):
     [
         (("--n_spks=3",), "separates 1 to 2"),
         (("--n_spks=0",), "separates 1 to 2"),
-        (("--sample_rate=0",), "--sample_rate is 0"),
-        (("--sample_rate=384001",), "384000 Hz is the limit"),
-        (("--batch=-1",), "--batch is -1"),
+        (("--sample_rate=0",), "sampling rate is 0"),
+        (("--sample_rate=384001",), "from 1 to 384000 Hz"),
         (("--channel=7",), "no channel 7"),
     ],
 )
@@ -259,7 +232,9 @@ def test_options_that_make_no_sense(words, message, call, tmp_path):
     assert len(done.errors) == 1 and message in done.errors[0]
 
 
-@pytest.mark.parametrize("words", [("--n_spks=x",), ("--head=ears",), ()])
+@pytest.mark.parametrize(
+    "words", [("--n_spks=x",), ("--head=ears",), ("--batch=0",), ()]
+)
 def test_options_that_cannot_be_read(words, tmp_path, capsys):
     required = ("--model=x", "--output=y") if words else ()
     with pytest.raises(SystemExit) as caught:
@@ -427,16 +402,13 @@ def test_standard_output_that_is_full(words, model_folder, tmp_path):
     assert len(errors) == 1 and "No space left" in errors[0], err
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143)])
-def test_a_program_that_is_ended_leaves_nothing(
-    number, status, model_folder, tmp_path
-):
+def test_a_program_that_is_ended_leaves_nothing(model_folder, tmp_path):
     path = write(tmp_path / "long.wav", noise(1200 * RATE), subtype="PCM_16")
     out = tmp_path / "out"
     process = program(model_folder, path, "--output", out)
     while process.poll() is None and not (out.is_dir() and os.listdir(out)):
         pass
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
-    assert process.returncode == status, err
+    assert process.returncode == 143, err
     assert os.listdir(out) == []

@@ -68,19 +68,28 @@ def voices_of(length=300, count=3, seed=0):
     return rng.standard_normal((count, length)).astype(np.float32)
 
 
+def stitched(count, length, hear):
+    """What is made of the pieces and sums that `hear` gives of each window."""
+    stitcher = Stitcher(count, OVERLAP)
+    done = []
+    for window, known in cut_windows(
+        [np.arange(length, dtype=np.float32)], SIZE, OVERLAP
+    ):
+        pieces, sums = hear(window.astype(int))
+        done.append(stitcher.add(pieces, known, sums))
+    return np.concatenate([*done, stitcher.finish()], axis=1)
+
+
 def stitch(voices, shuffle, embeddings=None):
     """Cut voices into windows, in which they stand in another order."""
     rng = np.random.default_rng(1)
-    stitcher = Stitcher(len(voices), OVERLAP)
-    done = []
-    places = np.arange(voices.shape[1], dtype=np.float32)
-    for window, known in cut_windows([places], SIZE, OVERLAP):
-        part = voices[:, window.astype(int)]
+
+    def hear(window):
         order = rng.permutation(len(voices)) if shuffle else range(len(voices))
         sums = None if embeddings is None else embeddings(window)[order]
-        done.append(stitcher.add(part[order], known, sums))
-    done.append(stitcher.finish())
-    return np.concatenate(done, axis=1)
+        return voices[:, window][order], sums
+
+    return stitched(*voices.shape, hear)
 
 
 @pytest.mark.parametrize("length", [1, 10, 40, 41, 75, 300])
@@ -117,7 +126,7 @@ def test_embeddings_tell_voices_that_pause_where_windows_meet():
         voices[:, begin : begin + OVERLAP] = 0
 
     def embeddings(window):
-        return np.eye(2) * shares[:, window.astype(int)].mean(axis=1)
+        return np.eye(2) * shares[:, window].mean(axis=1)
 
     got = stitch(voices[:, :280], True, embeddings)
     assert_same_but_for_the_order(got, voices[:, :280])
@@ -141,14 +150,10 @@ def test_shared_samples_are_cross_faded():
 def test_pieces_of_a_voice_are_put_together(with_embeddings):
     """Three outputs for two voices, of which another is in pieces each time."""
     voices = voices_of(count=2)
-    stitcher = Stitcher(2, OVERLAP)
     rng = np.random.default_rng(3)
-    done = []
-    places = np.arange(300, dtype=np.float32)
-    for number, (window, known) in enumerate(
-        cut_windows([places], SIZE, OVERLAP)
-    ):
-        part = voices[:, window.astype(int)]
+
+    def hear(window):
+        part = voices[:, window]
         split, whole = (0, 1) if rng.integers(2) else (1, 0)
         share = rng.uniform(0.3, 0.7)
         pieces = np.stack(
@@ -157,11 +162,11 @@ def test_pieces_of_a_voice_are_put_together(with_embeddings):
         power = np.square(pieces).sum(axis=1)
         owners = np.eye(2)[[split, whole, split]]
         sums = owners * (power / power.sum())[:, None]
-        if number and not with_embeddings:
+        if window[0] and not with_embeddings:
             sums = None
-        done.append(stitcher.add(pieces.astype(np.float32), known, sums))
-    done.append(stitcher.finish())
-    assert_same_but_for_the_order(np.concatenate(done, axis=1), voices)
+        return pieces.astype(np.float32), sums
+
+    assert_same_but_for_the_order(stitched(2, 300, hear), voices)
 
 
 def test_all_pieces_may_be_of_one_voice():
@@ -182,18 +187,14 @@ def test_one_who_comes_late_gets_an_output_of_their_own(with_embeddings):
     voices = voices_of(300, count=2)
     voices[1, :130] = 0
     directions = np.array([[1.0, 0.0], [0.6, 0.8]])
-    stitcher = Stitcher(2, OVERLAP)
-    done = []
-    places = np.arange(300, dtype=np.float32)
-    for window, known in cut_windows([places], SIZE, OVERLAP):
-        pieces = voices[:, window.astype(int)]
+
+    def hear(window):
+        pieces = voices[:, window]
         power = np.square(pieces).sum(axis=1)
         sums = directions * (power / power.sum())[:, None]
-        if not with_embeddings:
-            sums = None
-        done.append(stitcher.add(pieces, known, sums))
-    done.append(stitcher.finish())
-    assert np.concatenate(done, axis=1) == pytest.approx(voices, abs=1e-5)
+        return pieces, sums if with_embeddings else None
+
+    assert stitched(2, 300, hear) == pytest.approx(voices, abs=1e-5)
 
 
 def test_many_voices_take_no_endless_time():
@@ -210,10 +211,6 @@ class Halves:
         self.separator = torch.nn.Linear(1, 1)
         self.separator.separate_each = lambda mixtures: mixtures
 
-    def check(self, n_spks, head):
-        assert n_spks == 2
-        return "masks"
-
     def pieces(self, mixture, separated, n_spks, head):
         assert separated is mixture and (n_spks, head) == (2, "masks")
         return torch.stack([mixture, mixture]) / 2
@@ -224,7 +221,9 @@ class Halves:
 
 def test_windows_are_separated_and_put_together():
     signal = voices_of(200, 1)[0]
-    done = separate_windows(Halves(), blocks_of(signal, 17), 2, SIZE, OVERLAP)
+    done = separate_windows(
+        Halves(), blocks_of(signal, 17), 2, SIZE, OVERLAP, "masks"
+    )
     got = np.concatenate(list(done), axis=1)
     assert got == pytest.approx(np.stack([signal, signal]) / 2, abs=1e-6)
 
@@ -237,7 +236,7 @@ def test_memory_does_not_grow():
             yield np.zeros(10, np.float32)
 
     taken = 0
-    stream = separate_windows(Halves(), endless(), 2, SIZE, OVERLAP)
+    stream = separate_windows(Halves(), endless(), 2, SIZE, OVERLAP, "masks")
     for block in stream:
         assert block.shape[1] <= SIZE
         taken += block.shape[1]

@@ -17,17 +17,10 @@ import sys
 import tempfile
 
 from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.common.program import positive, run_program
 from dpcl_dprnn.inference.page import build_page, import_gradio, theme
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def positive(text):
-    """A number above 0, for argparse."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
 
 
 def port_number(text):
@@ -76,18 +69,7 @@ def parse(argv):
 
 
 def check_address(host, port):
-    """Bind to an address for a moment, for a clear error if it is taken.
-
-    Arguments
-    ---------
-    host : str
-        A name or an address.
-    port : int
-
-    Raises
-    ------
-    UserError
-    """
+    """Bind to an address for a moment, for a clear error if it is taken."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, kind, _, _, address = found[0]
@@ -117,18 +99,7 @@ def is_loopback(host):
 
 
 def serve(separator, args):
-    """Show the page until a signal comes.
-
-    Arguments
-    ---------
-    separator : inference.SpeechSeparator
-    args : argparse.Namespace
-
-    Returns
-    -------
-    int
-        The signal.
-    """
+    """Show the page until a signal comes; return its number."""
     # Blocked in all threads and waited for, so that none comes in between
     # while the folder is removed.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -156,17 +127,7 @@ def serve(separator, args):
 
 
 def run(args):
-    """Load the model and serve the page.
-
-    Arguments
-    ---------
-    args : argparse.Namespace
-
-    Returns
-    -------
-    int
-        Exit status.
-    """
+    """Load the model and serve the page; return the exit status."""
     import_gradio()
     check_address(args.host, args.port)
     if not os.path.isdir(args.model):  # or it would be sought in the network
@@ -190,6 +151,17 @@ def run(args):
     return 128 + serve(separator, args)
 
 
+def run_in_scratch(args):
+    """Run with a folder for the page's files, which is removed at the end."""
+    # Gradio asks its own server whether it is up: not through a proxy.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+    with tempfile.TemporaryDirectory(
+        prefix="dpcl_dprnn_app_", ignore_cleanup_errors=True
+    ) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # it is read by the import
+        return run(args)
+
+
 def main(argv=None):
     """Serve the page.
 
@@ -205,22 +177,10 @@ def main(argv=None):
         signal after a signal.
     """
     args = parse(argv)
-    # Gradio asks its own server whether it is up: not through a proxy.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
-    for number in ENDING:  # while the model is being loaded
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix="dpcl_dprnn_app_", ignore_cleanup_errors=True
-        ) as folder:
-            os.environ["GRADIO_TEMP_DIR"] = folder  # it is read by the import
-            return run(args)
-    except (UserError, OSError) as error:
-        print(f"app.py: error: {error}", file=sys.stderr)
-        return 1
+    signal.signal(signal.SIGHUP, lambda number, _: sys.exit(128 + number))
+    return run_program("app.py", run_in_scratch, args)
 
 
 if __name__ == "__main__":
     status = main()
-    sys.stdout.flush()
     os._exit(status)  # without waiting for a separation that still runs

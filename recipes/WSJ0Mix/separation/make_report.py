@@ -10,22 +10,17 @@ import argparse
 import logging
 import sys
 
-from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.common.program import run_program
 from dpcl_dprnn.report.page import write_report
 
 
 def main(argv=None):
-    """Write a report in each of some folders.
+    """Write a report in each of some folders; return the exit status.
 
     Arguments
     ---------
     argv : list, optional
         The command line; that of the process by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0, 1 after an error of the user, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(
         prog="make_report.py",
@@ -37,16 +32,13 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        for folder in args.output_folder:
-            logging.info("The report is in %s", write_report(folder))
-    except UserError as error:
-        print(f"make_report.py: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("make_report.py: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return run_program("make_report.py", write_reports, args.output_folder)
+
+
+def write_reports(folders):
+    """Write them, and say where they are."""
+    for folder in folders:
+        logging.info("The report is in %s", write_report(folder))
 
 
 if __name__ == "__main__":

@@ -22,31 +22,37 @@ files.
 
 import argparse
 import logging
-import signal
 import sys
 
-from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.common.program import run_program
 from dpcl_dprnn.datasets.manifests import prepare_manifests
 
 __all__ = ["main", "prepare_manifests"]
 
 
-def add_corpus(subparsers):
-    """`prepare_data.py corpus`."""
+def subcommand(subparsers, name, run, text):
+    """Add a subcommand; returns what adds its options."""
     parser = subparsers.add_parser(
-        "corpus",
-        help="make a speech corpus of eSpeak NG voices",
+        name,
+        help=text,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument(
-        "--speakers", type=int, default=600, help="voices for training"
+    parser.set_defaults(run=run)
+    return parser.add_argument
+
+
+def add_corpus(subparsers):
+    """`prepare_data.py corpus`."""
+    add = subcommand(
+        subparsers,
+        "corpus",
+        run_corpus,
+        "make a speech corpus of eSpeak NG voices",
     )
-    parser.add_argument(
-        "--hours", type=float, default=4.5, help="speech of all splits"
-    )
-    parser.add_argument("--seed", type=int, default=1234, help="random seed")
-    parser.set_defaults(run=run_corpus)
+    add("--out", required=True, help="folder to write")
+    add("--speakers", type=int, default=600, help="voices for training")
+    add("--hours", type=float, default=4.5, help="speech of all splits")
+    add("--seed", type=int, default=1234, help="random seed")
 
 
 def run_corpus(args):
@@ -61,43 +67,28 @@ def run_corpus(args):
 
 def add_mix(subparsers):
     """`prepare_data.py mix`."""
-    parser = subparsers.add_parser(
-        "mix",
-        help="mix speech in the layout of wsj0-mix",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    add = subcommand(
+        subparsers, "mix", run_mix, "mix speech in the layout of wsj0-mix"
     )
-    parser.add_argument(
+    add(
         "--speech",
         required=True,
         help="folder with a folder for each speaker, "
         "or with train, valid and test that have them",
     )
-    parser.add_argument(
-        "--out", required=True, help="folder to write <n>speakers in"
-    )
-    parser.add_argument(
-        "--n_spks", type=int, default=2, help="speakers in a mixture"
-    )
-    parser.add_argument(
-        "--rate", type=int, default=8000, help="sampling rate to write, in Hz"
-    )
-    parser.add_argument(
+    add("--out", required=True, help="folder to write <n>speakers in")
+    add("--n_spks", type=int, default=2, help="speakers in a mixture")
+    add("--rate", type=int, default=8000, help="sampling rate to write, in Hz")
+    add(
         "--mode",
         choices=("min", "max"),
         default="min",
         help="cut to the shortest speaker or pad to the longest",
     )
-    parser.add_argument(
-        "--tr", type=int, default=3000, help="mixtures for training"
-    )
-    parser.add_argument(
-        "--cv", type=int, default=200, help="mixtures for validation"
-    )
-    parser.add_argument(
-        "--tt", type=int, default=200, help="mixtures for testing"
-    )
-    parser.add_argument("--seed", type=int, default=1234, help="random seed")
-    parser.set_defaults(run=run_mix)
+    add("--tr", type=int, default=3000, help="mixtures for training")
+    add("--cv", type=int, default=200, help="mixtures for validation")
+    add("--tt", type=int, default=200, help="mixtures for testing")
+    add("--seed", type=int, default=1234, help="random seed")
 
 
 def run_mix(args):
@@ -125,58 +116,52 @@ def report_mixtures(folder, made):
 
 def add_wsj0(subparsers):
     """`prepare_data.py wsj0`."""
-    parser = subparsers.add_parser(
+    add = subcommand(
+        subparsers,
         "wsj0",
-        help="make wsj0-mix from WSJ0 and the official lists",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        run_wsj0,
+        "make wsj0-mix from WSJ0 and the official lists",
     )
-    parser.add_argument(
+    add(
         "--wsj0",
         required=True,
         help="WSJ0 as the LDC ships it: discs with .wv1 files, in any nesting",
     )
-    parser.add_argument(
+    add(
         "--lists",
         required=True,
         help="folder with mix_<n>_spk_{tr,cv,tt}.txt, of MERL's "
         "create-speaker-mixtures.zip",
     )
-    parser.add_argument(
-        "--out", required=True, help="folder to write <n>speakers in"
-    )
-    parser.add_argument(
+    add("--out", required=True, help="folder to write <n>speakers in")
+    add(
         "--levels",
         help="folder with MERL's active levels, activlev_si_tr_s.txt and so "
         "on; otherwise they are measured after ITU-T P.56",
     )
-    parser.add_argument(
-        "--n_spks", type=int, default=2, help="speakers in a mixture"
-    )
-    parser.add_argument(
+    add("--n_spks", type=int, default=2, help="speakers in a mixture")
+    add(
         "--rate",
         type=int,
         nargs="+",
         default=[8000],
         help="sampling rates to write, in Hz",
     )
-    parser.add_argument(
+    add(
         "--mode",
         choices=("min", "max"),
         nargs="+",
         default=["min"],
         help="cut to the shortest speaker or pad to the longest",
     )
-    parser.add_argument(
+    add(
         "--splits",
         choices=("tr", "cv", "tt"),
         nargs="+",
         default=["tr", "cv", "tt"],
         help="which lists to make mixtures of",
     )
-    parser.add_argument(
-        "--jobs", type=int, help="processes; one for each core by default"
-    )
-    parser.set_defaults(run=run_wsj0)
+    add("--jobs", type=int, help="processes; one for each core by default")
 
 
 def run_wsj0(args):
@@ -199,29 +184,27 @@ def run_wsj0(args):
 
 def add_check(subparsers):
     """`prepare_data.py check`."""
-    parser = subparsers.add_parser(
+    add = subcommand(
+        subparsers,
         "check",
-        help="say what is in a folder of data and what is wrong with it",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        run_check,
+        "say what is in a folder of data and what is wrong with it",
     )
-    parser.add_argument(
+    add(
         "--data",
         required=True,
         help="mixtures, a folder of speakers, or WSJ0",
     )
-    parser.add_argument(
+    add(
         "--quick",
         action="store_true",
         help="go by all names, but read a sample of the files only",
     )
-    parser.add_argument(
+    add(
         "--levels",
         help="folder with MERL's activlev_*.txt, to compare WSJ0 with",
     )
-    parser.add_argument(
-        "--problems", help="file to write all problems to, one on each line"
-    )
-    parser.set_defaults(run=run_check)
+    add("--problems", help="file to write all problems to, one on each line")
 
 
 def run_check(args):
@@ -233,18 +216,12 @@ def run_check(args):
 
 
 def main(argv=None):
-    """Run a subcommand.
+    """Run a subcommand; return the exit status.
 
     Arguments
     ---------
     argv : list, optional
         The command line; that of the process by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0, 1 after an error of the user or if `check` finds
-        problems, 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(
         prog="prepare_data.py",
@@ -256,22 +233,7 @@ def main(argv=None):
         add(subparsers)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # An exception, so that what is half done is tidied away.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        status = args.run(args)
-    except UserError as error:
-        print(f"prepare_data.py: error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where = [str(error.filename)] if error.filename is not None else []
-        why = ": ".join([*where, error.strerror or str(error)])
-        print(f"prepare_data.py: error: {why}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("prepare_data.py: interrupted", file=sys.stderr)
-        return 130
-    return status or 0
+    return run_program("prepare_data.py", args.run, args)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ from dpcl_dprnn.training.options import (
     settle_run_options,
 )
 from dpcl_dprnn.training.resuming import Settings
-from dpcl_dprnn.unmixing.calibration import calibrated
+from dpcl_dprnn.unmixing.counting import calibrated
 from dpcl_dprnn.unmixing.unmixer import Unmixer
 from prepare_data import prepare_manifests
 

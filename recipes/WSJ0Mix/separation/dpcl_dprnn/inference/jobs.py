@@ -1,30 +1,175 @@
-"""What separate.py has to do: recordings, and where their voices go."""
+"""What separate.py has to do: recordings found, separated, and written."""
 
+import dataclasses
 import itertools
 import pathlib
 import re
 import shutil
 import sys
+import time
 import typing
 
 from ..common.errors import UserError, first_line
 from ..common.folders import walk
+from .recordings import FileRecording, count_frames
+from .separator import WINDOW
+from .voice_files import VOICES, write_together, write_voices, written_before
 
 SUFFIXES = frozenset(
     ".aif .aiff .au .flac .mp3 .oga .ogg .opus .rf64 .w64 .wav".split()
 )
-VOICE = re.compile(r"(.+)_s[1-9]\d*\.(?:wav|flac)")  # see voice_files
 NO_MEMORY = re.compile("(?i)out of memory|not enough memory|alloc")
 LOOK_AHEAD = 16  # batches in which to look for recordings of like lengths
+# Memory that a GPU lacks is a RuntimeError.
+FAILURES = (OSError, RuntimeError, MemoryError)
 
 
 class Job(typing.NamedTuple):
-    """A recording, and where its voices go."""
+    """A recording, and where its voices go; or why there is none."""
 
-    path: pathlib.Path  # what to read
     shown: str  # what the user calls it
-    folder: pathlib.Path | None  # where to write; None: standard output
-    name: str  # what files are named by
+    path: pathlib.Path | None = None  # what to read
+    folder: pathlib.Path | None = None  # to write in; None: standard output
+    name: str = ""  # what files are named by
+    error: UserError | None = None
+
+
+class Run:
+    """Separates jobs, and carries on past those that fail.
+
+    Arguments
+    ---------
+    separator : separator.SpeechSeparator
+    options : argparse.Namespace
+        Of separate.py.
+    bar : tqdm.tqdm
+        Counts seconds.
+    tell : callable
+        Gets the facts of each recording that is done, as a dict: those that
+        separate.py prints, or `input` and `error`.
+    """
+
+    def __init__(self, separator, options, bar, tell):
+        self.separator = separator
+        self.options = options
+        self.bar = bar
+        self.tell = tell
+        self.taken = {}  # the outputs, and what an earlier run left of them
+
+    def __call__(self, jobs):
+        """Separate all jobs.
+
+        Raises
+        ------
+        UserError
+            When the model cannot do what the options ask for.
+        """
+        on_cpu = str(self.separator.device) == "cpu"
+        size = self.options.batch or (1 if on_cpu else 8)
+        ready = filter(None, map(self._open, jobs))
+        for group in in_batches(ready, size, longest=WINDOW):
+            self._separate(group)
+
+    def _open(self, job):
+        """A job with its recording, or None if it cannot be done."""
+        try:
+            if job.error:
+                raise job.error
+            recording = FileRecording(job.path, self.options.channel)
+            self._take_output(job)
+        except (UserError, OSError) as error:
+            self._fail(job, error)
+            return None
+        seconds = recording.frames / recording.rate
+        # A little more, as the parts of a sum may exceed it in rounding.
+        self.bar.total = (self.bar.total or 0) + seconds + 1e-6
+        return job, recording
+
+    def _take_output(self, job):
+        before = []
+        if job.folder is None:
+            if self.taken:
+                raise UserError(
+                    "standard output takes the voices of one recording only. "
+                    "Name a folder with --output."
+                )
+        elif (job.folder, job.name) in self.taken:
+            raise UserError(
+                f"an earlier recording has the name {job.name} too: its voices "
+                "would be overwritten. Rename one, or separate them into "
+                "different folders."
+            )
+        else:
+            before = written_before(job.folder, job.name, self.options.format)
+        if before and not self.options.overwrite:
+            raise UserError(
+                f"{before[0]} is there already. Give --overwrite to replace it."
+            )
+        self.taken[job.folder, job.name] = before
+
+    def _separate(self, group):
+        options, started = self.options, time.perf_counter()
+        try:
+            streams = self.separator.streams(
+                [recording for _, recording in group],
+                options.n_spks,
+                options.head,
+                options.sample_rate,
+            )
+        except FAILURES as error:
+            if len(group) > 1:  # perhaps too large together
+                for each in group:
+                    self._separate([each])
+                return
+            streams = [error]
+        share = (time.perf_counter() - started) / len(group)
+        for (job, recording), stream in zip(group, streams, strict=True):
+            started = time.perf_counter()
+            try:
+                if isinstance(stream, Exception):
+                    raise stream
+                outputs = self._write(job, recording, stream)
+            except BrokenPipeError:
+                raise
+            except (UserError, *FAILURES) as error:
+                self._fail(job, error)
+                continue
+            seconds = recording.frames / recording.rate
+            spent = share + time.perf_counter() - started
+            self.tell(
+                {
+                    "input": job.shown,
+                    "outputs": [str(path) for path in outputs],
+                    "count": stream.count,
+                    "confidence": stream.confidence,
+                    "head": options.head or self.separator.heads[0],
+                    "sample_rate": stream.rate,
+                    "seconds": round(seconds, 3),
+                    "real_time_factor": round(spent / seconds, 4),
+                }
+            )
+
+    def _write(self, job, recording, stream):
+        frames = count_frames(recording.frames, recording.rate, stream.rate)
+        blocks = self._watched(stream.blocks, stream.rate)
+        stream = dataclasses.replace(stream, blocks=blocks)
+        format = self.options.format
+        if job.folder is None:
+            write_together(stream, frames, sys.stdout.buffer, format)
+            return ["-"]
+        before = self.taken[job.folder, job.name]
+        return write_voices(
+            stream, frames, job.folder, job.name, format, before
+        )
+
+    def _watched(self, blocks, rate):
+        for block in blocks:
+            self.bar.update(block.shape[1] / rate)
+            yield block
+
+    def _fail(self, job, error):
+        why = plain_error(job.shown, error)
+        self.tell({"input": job.shown, "error": str(why)})
 
 
 def find_jobs(inputs, output, scratch):
@@ -41,26 +186,25 @@ def find_jobs(inputs, output, scratch):
 
     Yields
     ------
-    Job or (str, UserError)
-        The error for what is not there or cannot be read.
+    Job
+        With an error for what is not there or cannot be read.
     """
     target = None if output == "-" else pathlib.Path(output)
     for each in inputs:
+        shown = "standard input" if each == "-" else each
         path = pathlib.Path(each)
         try:
             if each == "-":
-                path = _copy_input(scratch)
-                yield Job(path, "standard input", target, "stdin")
+                yield Job(shown, _copy_input(scratch), target, "stdin")
             elif path.is_dir():
                 yield from _in_folder(path, target)
             elif path.exists():
-                yield Job(path, each, target, path.stem)
+                yield Job(shown, path, target, path.stem)
             else:
                 raise UserError(f"{each} does not exist.")
-        except UserError as error:
-            yield "standard input" if each == "-" else each, error
-        except (OSError, RuntimeError) as error:  # links in a circle: Runtime
-            yield each, plain_error(each, error)
+        except (UserError, OSError, RuntimeError) as error:
+            # RuntimeError: links in a circle
+            yield Job(shown, error=plain_error(shown, error))
 
 
 def _copy_input(scratch):
@@ -74,7 +218,7 @@ def _copy_input(scratch):
             shutil.copyfileobj(sys.stdin.buffer, file)
     except OSError as error:
         raise UserError(
-            f"Cannot copy standard input to {scratch}: {reason(error)}. Free "
+            f"Cannot copy standard input to {scratch}: {_reason(error)}. Free "
             "some space, or set TMPDIR to another folder."
         ) from error
     return path
@@ -85,48 +229,37 @@ def _in_folder(folder, target):
     locked = []
     names = sorted(walk(folder, on_error=locked.append))
     for error in locked:
-        yield str(error.filename), plain_error(error.filename, error)
-    is_voice = _voices_of_before(folder, names, target)
-    found = False
-    for name in names:
-        path = pathlib.Path(name)
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        try:
-            if is_voice(path):
-                continue
-        except (OSError, RuntimeError) as error:
-            yield name, plain_error(name, error)
-            continue
-        found = True
-        below = path.relative_to(folder).parent
-        yield Job(path, name, target and target / below, path.stem)
-    if not found and not locked:
-        yield str(folder), UserError(f"{folder} has no sound files.")
+        name = str(error.filename)
+        yield Job(name, error=plain_error(name, error))
+    paths = [pathlib.Path(name) for name in names]
+    paths = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    voices = _voices_of_before(folder, paths, target)
+    for path in paths:
+        if path not in voices:
+            below = path.relative_to(folder).parent
+            yield Job(str(path), path, target and target / below, path.stem)
+    if len(paths) == len(voices) and not locked:
+        raise UserError(f"{folder} has no sound files.")
 
 
-def _voices_of_before(folder, names, target):
-    """What tells the voices of an earlier run from recordings.
+def _voices_of_before(folder, paths, target):
+    """Which sound files of a folder are voices of an earlier run.
 
     Where the output is a folder inside the input's, its files are voices.
     Where it is the same folder or one above, recordings are in it too: then
     NAME_s1.wav is a voice if there is a recording NAME beside it.
     """
     if target is None:
-        return lambda path: False
+        return set()
     inside, whole = target.resolve(), folder.resolve()
     if whole in inside.parents:
-        return lambda path: inside in path.resolve().parents
+        target = folder / inside.relative_to(whole)
+        return {path for path in paths if target in path.parents}
     if whole != inside and inside not in whole.parents:
-        return lambda path: False
-    paths = map(pathlib.Path, names)
-    stems = {p.with_suffix("") for p in paths if p.suffix.lower() in SUFFIXES}
-
-    def is_voice(path):
-        match = VOICE.fullmatch(path.name)
-        return bool(match) and path.parent / match[1] in stems
-
-    return is_voice
+        return set()
+    stems = {path.with_suffix("") for path in paths}
+    matches = [(path, VOICES.fullmatch(path.name)) for path in paths]
+    return {path for path, m in matches if m and path.parent / m[1] in stems}
 
 
 def in_batches(opened, size, longest):
@@ -181,7 +314,7 @@ def plain_error(what, error):
         return error
     if isinstance(error, OSError):
         return UserError(
-            f"Cannot read {what}: {reason(error)}. Check its name, its "
+            f"Cannot read {what}: {_reason(error)}. Check its name, its "
             "permissions and the disk."
         )
     why = first_line(error).rstrip(".")
@@ -193,6 +326,6 @@ def plain_error(what, error):
     return UserError(f"{what} cannot be separated: {why}.")
 
 
-def reason(error):
+def _reason(error):
     """What an `OSError` says, without the file."""
     return error.strerror or str(error).rstrip(".")

@@ -160,9 +160,9 @@ def inference_hparams(text, overrides, gains=(), counting=()):
     """
     yaml = YAML()
     tree = yaml.load(text)
+    blocks = _blocks(text, tree)
     changes = yaml.load(overrides) or {}
     recursive_update(tree, changes)
-    blocks = _blocks(text)
     needed, waiting = set(), [name for name in NEEDED if name in tree]
     while waiting:
         name = waiting.pop()
@@ -180,21 +180,19 @@ def inference_hparams(text, overrides, gains=(), counting=()):
     )
 
 
-def _blocks(text):
+def _blocks(text, tree):
     """The text of each top-level key, with the comment lines above it."""
-    blocks, waiting, name = {}, "", None
-    for line in text.splitlines(keepends=True):
-        key = re.match(r"(\w+):", line)
-        if key:
-            name = key[1]
-            blocks[name] = waiting + line
-            waiting = ""
-        elif line.startswith("#") or not line.strip():
-            waiting = waiting + line if line.strip() else "\n"
-        elif name is not None:
-            blocks[name] += waiting + line
-            waiting = ""
-    return blocks
+    lines, starts = text.splitlines(keepends=True), []
+    for name in tree:
+        start = tree.lc.key(name)[0]
+        while start and lines[start - 1].startswith("#"):
+            start -= 1
+        starts.append(start - (start > 0 and not lines[start - 1].strip()))
+    ends = [*starts[1:], len(lines)]
+    return {
+        name: "".join(lines[start:end])
+        for name, start, end in zip(tree, starts, ends, strict=True)
+    }
 
 
 def model_card(about, counting=()):
@@ -203,22 +201,16 @@ def model_card(about, counting=()):
     data = [about.get(key) or "" for key in ("data_folder", "speech_folder")]
     folders = ", ".join(data).split(", ")
     names = [pathlib.Path(each).name for each in folders if each]
-    return CARD_TEXT.format(
-        experiment=about["experiment"],
-        num_spks=about["num_spks"],
-        sample_rate=about["sample_rate"],
-        parameters=about["parameters"],
-        epoch=about["epoch"],
-        seed=about["seed"],
-        licence=about["licence"],
-        data=", ".join(names) or "unknown",
-        counts=counts,
-        scores=_score_table(about["heads"]),
-        version=__version__,
-        speechbrain=importlib.metadata.version("speechbrain"),
-        torch=torch.__version__,
-        date=datetime.date.today().isoformat(),
-    )
+    facts = {
+        "data": ", ".join(names) or "unknown",
+        "counts": counts,
+        "scores": _score_table(about["heads"]),
+        "version": __version__,
+        "speechbrain": importlib.metadata.version("speechbrain"),
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+    }
+    return CARD_TEXT.format(**about | facts)
 
 
 def _score_table(heads):

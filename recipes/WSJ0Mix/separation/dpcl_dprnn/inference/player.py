@@ -6,12 +6,11 @@ import typing
 
 import numpy as np
 
-from ..common.audio import atomic_path, audio_info, write_wav
+from ..common.audio import atomic_path, write_wav
 from ..common.errors import UserError
 from ..report.spectra import shared_scale, stft, track_figure
 from .recordings import (
     HIGHEST,
-    UNKNOWN,
     FileRecording,
     count_frames,
     resampled,
@@ -40,10 +39,8 @@ def separate(separator, path, folder, max_seconds, n_spks=None, head=None):
         Where to write.
     max_seconds : float
         Longer mixtures are refused.
-    n_spks : int or str, optional
-        How many voices, or "auto".
-    head : str, optional
-        "masks" or "kmeans".
+    n_spks, head
+        As of `SpeechSeparator.separate_batch`.
 
     Returns
     -------
@@ -75,53 +72,27 @@ def separate(separator, path, folder, max_seconds, n_spks=None, head=None):
 
 
 def read_mixture(path, max_seconds):
-    """Read a sound file of the user's, unless it is too long.
+    """The samples [T] and the rate of a file that is not too large.
 
-    Arguments
-    ---------
-    path : str or Path
-        Any format that libsndfile reads.
-    max_seconds : float
-
-    Returns
-    -------
-    samples : numpy.ndarray, [T]
-        float32, full scale at 1.0; the mean of the channels.
-    rate : int
-        Samples per second.
-
-    Raises
-    ------
-    UserError
-        When it is too large, going by its header, or is not sound; with the
-        name of the file, for the user does not know our folders.
+    Errors have its name alone, for the user does not know our folders.
     """
     name = pathlib.Path(path).name
     try:
         recording = FileRecording(path)
-        check_size(name, audio_info(path), max_seconds)
+        check_size(name, recording, max_seconds)
         return np.concatenate(list(recording.blocks())), recording.rate
     except UserError as error:
         raise UserError(str(error).replace(str(path), name)) from error
 
 
-def check_size(name, info, max_seconds):
-    """Raise `UserError` if a file is too large, or does not say how large.
+def check_size(name, recording, max_seconds):
+    """Refuse what is too large, going by its header.
 
-    Arguments
-    ---------
-    name : str
-        Of the file.
-    info : audio.AudioInfo
-    max_seconds : float
-        All channels together may have as many samples as one channel of this
-        length at 384 kHz.
+    All channels together may have as many samples as one channel of
+    `max_seconds` at 384 kHz.
     """
-    frames, rate = info.frames, info.rate
-    if frames >= UNKNOWN:
-        raise UserError(
-            f"{name} does not say how long it is: convert it to WAV."
-        )
+    frames, rate = recording.frames, recording.rate
+    channels = recording.channels
     if rate > HIGHEST:
         raise UserError(
             f"{name} has {rate} samples per second, and {HIGHEST} is the "
@@ -132,27 +103,16 @@ def check_size(name, info, max_seconds):
             f"{name} lasts {frames / rate:.1f} s, and {max_seconds:g} s is "
             "the limit: cut it, or start app.py with a higher --max_seconds."
         )
-    if frames * info.channels > max_seconds * HIGHEST:
+    if frames * channels > max_seconds * HIGHEST:
         raise UserError(
-            f"{name} has {frames * info.channels} samples in {info.channels} "
+            f"{name} has {frames * channels} samples in {channels} "
             f"channels, and {max_seconds * HIGHEST:.0f} is the limit: convert "
             "it to mono."
         )
 
 
 def turned_down(signals):
-    """Turn signals down, all alike, if one of them would clip.
-
-    Arguments
-    ---------
-    signals : numpy.ndarray
-        Full scale at 1.0.
-
-    Returns
-    -------
-    signals : numpy.ndarray
-    gain : float
-        What they were multiplied by; 1.0 if none would clip.
+    """Turn signals down, all alike, if one would clip; return the gain too.
 
     Example
     -------
@@ -167,24 +127,7 @@ def turned_down(signals):
 
 
 def describe(name, seconds, voices, taken, gain):
-    """What was done, in a few sentences.
-
-    Arguments
-    ---------
-    name : str
-        The mixture's.
-    seconds : float
-        How long it lasts.
-    voices : separator.Voices
-    taken : float
-        Seconds that the separation took.
-    gain : float
-        Of `turned_down`.
-
-    Returns
-    -------
-    str
-    """
+    """What was done, in a few sentences."""
     many = {0: "No voice", 1: "1 voice"}.get(
         voices.count, f"{voices.count} voices"
     )
@@ -198,20 +141,7 @@ def describe(name, seconds, voices, taken, gain):
 
 
 def spectrograms(signals, rate, highest):
-    """Spectrograms with one colour scale, up to what the model hears.
-
-    Arguments
-    ---------
-    signals : sequence of numpy.ndarray, [T]
-    rate : int
-        Samples per second.
-    highest : int
-        The model's; signals of a higher rate are drawn at this one.
-
-    Returns
-    -------
-    list of matplotlib.figure.Figure
-    """
+    """Figures with one colour scale, up to the rate that the model hears."""
     drawn = min(rate, highest)
     spectra = [stft(_resampled(x, rate, drawn), drawn) for x in signals]
     scale = shared_scale(spectra)
@@ -229,21 +159,7 @@ def _resampled(signal, rate, wanted):
 
 
 def write_track(path, signal, figure, rate):
-    """Write a signal and its picture to files that differ by their suffix.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        Without a suffix.
-    signal : numpy.ndarray, [T]
-    figure : matplotlib.figure.Figure
-    rate : int
-        Samples per second.
-
-    Returns
-    -------
-    Track
-    """
+    """Write a signal and its picture to files that differ by their suffix."""
     track = Track(*(path.with_name(path.name + s) for s in (".wav", ".png")))
     write_wav(track.sound, signal, rate)
     with atomic_path(track.picture) as temporary:

@@ -91,7 +91,7 @@ class FileRecording:
         if not os.path.isfile(path) or os.path.getsize(path):
             with opened(path) as file:
                 self.rate, self.frames = file.samplerate, file.frames
-                channels = file.channels
+                self.channels = file.channels
         if self.frames < 1:
             raise UserError(f"{path} is empty: it has no samples.")
         if self.frames >= UNKNOWN:  # FLAC that was written to a pipe
@@ -99,7 +99,7 @@ class FileRecording:
                 f"{path} does not say how long it is: convert it to WAV, as "
                 "by ffmpeg -i IN OUT.wav"
             )
-        check_channel(channel, channels, path)
+        check_channel(channel, self.channels, path)
 
     def blocks(self, start=0, frames=None):
         """As of `SignalRecording`."""

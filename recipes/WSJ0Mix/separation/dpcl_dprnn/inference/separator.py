@@ -1,5 +1,6 @@
 """Trained separators, ready to use, after SpeechBrain's pretrained models."""
 
+import contextlib
 import dataclasses
 import re
 import typing
@@ -14,8 +15,8 @@ from ..common.errors import UserError, first_line
 from ..model.separator import load_weights
 from ..unmixing.unmixer import Unmixer
 from ..unmixing.windows import fit_overlap, separate_windows
+from .loading import find_files, load_hparams
 from .model_folder import HPARAMS, WEIGHTS
-from .model_source import find_file, load_hparams
 from .recordings import (
     HIGHEST,
     FileRecording,
@@ -128,12 +129,10 @@ class SpeechSeparator(Pretrained):
         UserError
             When a file is missing or damaged, or has a tag that is not safe.
         """
-        hparams_path, weights = (
-            find_file(source, name, savedir) for name in (hparams_file, WEIGHTS)
-        )
-        hparams = load_hparams(hparams_path, overrides, safe)
-        separator = hparams["modules"]["separator"]
-        load_weights(separator, weights, f"The model {source}")
+        with find_files(source, (hparams_file, WEIGHTS), savedir) as paths:
+            hparams = load_hparams(paths[0], overrides, safe)
+            separator = hparams["modules"]["separator"]
+            load_weights(separator, paths[1], f"The model {source}")
         try:
             return cls(modules=hparams["modules"], hparams=hparams, **kwargs)
         except (RuntimeError, ValueError, AssertionError) as error:
@@ -187,6 +186,7 @@ class SpeechSeparator(Pretrained):
             )
         if not mix.isfinite().all():
             raise UserError("The mixtures have NaN or infinite samples.")
+        n_spks, head = self.unmixer.check(n_spks, head)
         mix = mix.to(self.device, torch.float32)
         unmixed = self.unmixer(list(mix), n_spks, head)
         count = max(len(each.voices) for each in unmixed)
@@ -224,11 +224,14 @@ class SpeechSeparator(Pretrained):
         torch.Tensor, [1, T, C]
             At the level of the file.
         """
-        if re.match(r"https?://", str(path)):
-            source, name = split_path(str(path))
-            path = find_file(source, name, savedir)
-        recording = FileRecording(path, channel)
-        voices = self.separate_recording(recording, n_spks, head, sample_rate)
+        with contextlib.ExitStack() as stack:
+            if re.match(r"https?://", str(path)):
+                source, name = split_path(str(path))
+                fetched = find_files(source, [name], savedir)
+                (path,) = stack.enter_context(fetched)
+            voices = self.separate_recording(
+                FileRecording(path, channel), n_spks, head, sample_rate
+            )
         return torch.from_numpy(voices.waveforms.T[None]).to(self.device)
 
     def separate_signal(
@@ -296,7 +299,7 @@ class SpeechSeparator(Pretrained):
         list of VoiceStream or UserError
             The error where a recording cannot be read.
         """
-        self.unmixer.check(n_spks, head)
+        n_spks, head = self.unmixer.check(n_spks, head)
         if sample_rate is not None and not 1 <= sample_rate <= HIGHEST:
             raise UserError(
                 f"The voices' sampling rate is {sample_rate}; it may be from 1 "
@@ -325,13 +328,14 @@ class SpeechSeparator(Pretrained):
         ]
 
     def _long(self, recording, n_spks, head):
-        count, confidence = n_spks or self.num_spks, None
+        count, confidence = n_spks, None
         if n_spks == "auto":
             count, confidence = self.count_in(recording)
         blocks = self._in_windows(recording, count, head)
         return VoiceStream(self.sample_rate, count, confidence, blocks)
 
     def _in_windows(self, recording, count, head):
+        """The blocks of a `VoiceStream` at the model's rate."""
         rates = recording.rate, self.sample_rate
         total = count_frames(recording.frames, *rates)
         if not count:
@@ -365,17 +369,7 @@ class SpeechSeparator(Pretrained):
 
         Counted in short pieces spread over it, as people who pause do not
         always talk at once: the largest number that a tenth of the pieces
-        with speech have.
-
-        Arguments
-        ---------
-        recording : recordings.FileRecording or recordings.SignalRecording
-
-        Returns
-        -------
-        count : int
-        confidence : float
-            The mean one of these pieces.
+        with speech have. The confidence is the mean one of these pieces.
         """
         length = round(EAR * recording.rate)
         starts = np.linspace(0, recording.frames - length, LISTEN).astype(int)

@@ -12,7 +12,8 @@ import soundfile
 
 from ..common.errors import UserError, writing_error
 
-SUFFIXES = {"wav": ".wav", "flac": ".flac"}
+VOICE = "{}_s{}.{}"  # recording, number from 1 on, format
+VOICES = re.compile(r"(.+)_s[1-9]\d*\.(wav|flac)")
 LARGE = 4e9  # bytes; from here a WAV file needs the RF64 form
 COPY = 1 << 20  # samples to convert at a time
 
@@ -37,19 +38,15 @@ def written_before(folder, name, format):
     UserError
         When the folder cannot be read.
     """
-    pattern = re.escape(name) + r"_s\d+" + re.escape(SUFFIXES[format])
     try:
-        paths = list(folder.iterdir()) if folder.is_dir() else []
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
-        why = error.strerror or str(error)
-        raise UserError(
-            f"Cannot read the folder {folder}: {why}. Choose another one to "
-            "write to."
-        ) from error
-    return sorted(path for path in paths if re.fullmatch(pattern, path.name))
+        raise writing_error(folder, error) from error
+    matches = [(path, VOICES.fullmatch(path.name)) for path in paths]
+    return [path for path, m in matches if m and m.groups() == (name, format)]
 
 
-def write_voices(stream, frames, folder, name, format="wav"):
+def write_voices(stream, frames, folder, name, format="wav", before=()):
     """Write each voice to a file of its own, `NAME_s1.wav` and so on.
 
     WAV files hold 32-bit floating point, which nothing can clip. FLAC files
@@ -64,6 +61,8 @@ def write_voices(stream, frames, folder, name, format="wav"):
     name : str
     format : str
         "wav" or "flac".
+    before : list of Path
+        Of `written_before`, to remove where there were more voices.
 
     Returns
     -------
@@ -74,10 +73,8 @@ def write_voices(stream, frames, folder, name, format="wav"):
     UserError
         When a file cannot be written.
     """
-    paths = [
-        folder / f"{name}_s{number + 1}{SUFFIXES[format]}"
-        for number in range(stream.count)
-    ]
+    numbers = range(1, stream.count + 1)
+    paths = [folder / VOICE.format(name, n, format) for n in numbers]
     with _as_user_errors(folder / name):
         folder.mkdir(parents=True, exist_ok=True)
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder))
@@ -88,6 +85,9 @@ def write_voices(stream, frames, folder, name, format="wav"):
                 os.replace(part, path)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+    for path in set(before) - set(paths):
+        with _as_user_errors(path):
+            path.unlink(missing_ok=True)
     return paths
 
 
@@ -117,7 +117,7 @@ def write_together(stream, frames, file, format="wav"):
         _as_user_errors("standard output"),
         tempfile.TemporaryDirectory() as scratch,
     ):
-        path = pathlib.Path(scratch, f"voices{SUFFIXES[format]}")
+        path = pathlib.Path(scratch, f"voices.{format}")
         _write(stream, frames, [path], format)
         with open(path, "rb") as whole:
             shutil.copyfileobj(whole, file)

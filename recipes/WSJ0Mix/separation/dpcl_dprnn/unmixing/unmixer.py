@@ -12,14 +12,8 @@ import torch
 from ..common.errors import UserError
 from ..model.targets import bin_weights
 from .counting import count_speakers, effective_speakers
-from .gains import (
-    add_up,
-    group_alike,
-    loudest,
-    make_consistent,
-    to_scale,
-    voice_embeddings,
-)
+from .gains import loudest, make_consistent, to_scale
+from .grouping import group_alike, voice_embeddings
 
 
 class Unmixed(typing.NamedTuple):
@@ -68,23 +62,22 @@ class Unmixer:
         return cls(**{name: hparams[name] for name in names if name in hparams})
 
     @torch.no_grad()
-    def __call__(self, mixtures, n_spks=None, head=None):
+    def __call__(self, mixtures, n_spks, head="masks"):
         """Separate mixtures of any lengths.
 
         Arguments
         ---------
         mixtures : list of torch.Tensor, each [T]
             On the separator's device, at its sampling rate.
-        n_spks : int or "auto", optional
-            Voices to find; `num_spks` by default.
-        head : str, optional
-            "masks" or "kmeans"; by default the first one that there is.
+        n_spks : int or "auto"
+            Voices to find.
+        head : str
+            "masks" or "kmeans".
 
         Returns
         -------
         list of Unmixed
         """
-        head = self.check(n_spks, head)
         if not mixtures:
             return []
         return [
@@ -95,7 +88,7 @@ class Unmixer:
         ]
 
     def check(self, n_spks, head):
-        """Refuse what the system cannot do; return the head to use.
+        """Refuse what the system cannot do; return what stands for None.
 
         Raises
         ------
@@ -122,10 +115,10 @@ class Unmixer:
                 f"The number of speakers is {n_spks!r}; this model separates 1 "
                 f"to {self.num_spks}, or auto."
             )
-        return head or heads[0]
+        return n_spks or self.num_spks, head or heads[0]
 
     @torch.no_grad()
-    def unmix(self, mixture, separated, n_spks=None, head="masks"):
+    def unmix(self, mixture, separated, n_spks, head="masks"):
         """Make voices of what the separator made of a mixture.
 
         Arguments
@@ -133,10 +126,8 @@ class Unmixer:
         mixture : torch.Tensor, [T]
         separated : separator.Separated
             Of a batch of one.
-        n_spks : int or "auto", optional
-            As for `__call__`.
-        head : str
-            "masks" or "kmeans".
+        n_spks, head
+            As of `__call__`.
 
         Returns
         -------
@@ -145,14 +136,14 @@ class Unmixer:
         confidence = None
         if n_spks == "auto":
             n_spks, confidence = self.count(mixture, separated.embeddings)
-        elif n_spks is None:
-            n_spks = self.num_spks
         if n_spks == 0:  # silence
             return Unmixed(mixture.new_zeros(0, len(mixture)), confidence)
-        voices = self.pieces(mixture, separated, n_spks, head)
-        if len(voices) > n_spks:
-            sums = self.embed(voices, separated)
-            voices = add_up(voices, group_alike(sums, n_spks), n_spks)
+        pieces = self.pieces(mixture, separated, n_spks, head)
+        if len(pieces) <= n_spks:
+            return Unmixed(pieces, confidence)
+        owners = group_alike(self.embed(pieces, separated), n_spks)
+        voices = pieces.new_zeros(n_spks, len(mixture))
+        voices.index_add_(0, owners.to(pieces.device), pieces)
         return Unmixed(voices, confidence)
 
     @torch.no_grad()
@@ -194,7 +185,7 @@ class Unmixer:
 
     @torch.no_grad()
     def embed(self, pieces, separated):
-        """`gains.voice_embeddings` of pieces; None without embeddings."""
+        """`grouping.voice_embeddings` of pieces; None without embeddings."""
         if separated.embeddings is None:
             return None
         return voice_embeddings(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from .gains import group_alike
+from .grouping import group_alike
 
 LIKENESS = 5.0  # what embeddings weigh beside the waveforms
 SPREAD = 0.01  # what a voice more weighs: where all else says nothing
@@ -116,7 +116,7 @@ class Stitcher:
         known : int
             As `cut_windows` gives it.
         sums : numpy.ndarray, [P, D], optional
-            Of `gains.voice_embeddings`.
+            Of `grouping.voice_embeddings`.
 
         Returns
         -------
@@ -198,7 +198,7 @@ def _best_places(score, pieces, count):
     return places
 
 
-def separate_windows(unmixer, blocks, count, size, overlap, head=None):
+def separate_windows(unmixer, blocks, count, size, overlap, head):
     """Separate a recording of any length.
 
     Arguments
@@ -212,8 +212,8 @@ def separate_windows(unmixer, blocks, count, size, overlap, head=None):
         Samples in a window.
     overlap : int
         Samples that windows share, at least.
-    head : str, optional
-        See `unmixer.Unmixer`.
+    head : str
+        "masks" or "kmeans".
 
     Yields
     ------
@@ -222,7 +222,6 @@ def separate_windows(unmixer, blocks, count, size, overlap, head=None):
     """
     stitcher = Stitcher(count, overlap)
     device = next(unmixer.separator.parameters()).device
-    head = unmixer.check(count, head)
     for window, known in cut_windows(blocks, size, overlap):
         mixture = torch.from_numpy(window).to(device)
         (separated,) = unmixer.separator.separate_each([mixture])

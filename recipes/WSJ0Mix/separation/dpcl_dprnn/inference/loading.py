@@ -1,15 +1,28 @@
-"""Opening a stranger's hyperparams file: HyperPyYAML tags can run any program,
-so that only those of known classes are let through.
+"""Finding and reading model folders, here or on the Hugging Face Hub.
+
+HyperPyYAML tags can run any program: of a stranger's hyperparams, only those
+of known classes are let through.
 """
 
-import io
+import contextlib
+import pathlib
 import re
+import tempfile
 
+import numpy as np
 import ruamel.yaml
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml.error import YAMLError
+from speechbrain.utils.fetching import fetch
+from yaml import YAMLError as PyYAMLError
 
-from ..common.errors import UserError
+from ..common.errors import UserError, first_line
+from ..common.moved import with_new_names
+from ..model.separator import Separator
+from .model_folder import NEEDED
 
+REQUIRED = ("modules", "num_spks", "sample_rate")
+KEPT = ("modules", "output_gains", "speaker_counting", *NEEDED)
 KNOWN_CLASSES = frozenset(
     [
         "dpcl_dprnn.model.encoders.LearnedDecoder",
@@ -34,6 +47,114 @@ REFERENCES = ("!ref", "!copy")
 PLAIN = "tag:yaml.org,2002:"
 PLAIN_TYPES = ("map", "seq", "str", "int", "float", "bool", "null", "merge")
 PRETRAINER = "!new:speechbrain.utils.parameter_transfer.Pretrainer"
+
+
+@contextlib.contextmanager
+def find_files(source, names, savedir=None):
+    """The paths of files of a folder; or of `user/name` on the Hub or a URL.
+
+    What is fetched goes to `savedir`. By default that is the cache, or for a
+    URL a folder that is removed after the block.
+    """
+    with tempfile.TemporaryDirectory(prefix="dpcl_dprnn-") as scratch:
+        if savedir is None and "://" in str(source):  # SpeechBrain needs one
+            savedir = scratch
+        yield [_find_file(source, name, savedir) for name in names]
+
+
+def _find_file(source, name, savedir):
+    folder = pathlib.Path(source).expanduser()
+    if folder.is_dir():
+        if not (folder / name).is_file():
+            raise UserError(
+                f"The model folder {source} has no {name}. Copy it whole, as "
+                "training leaves it in OUTPUT_FOLDER/model."
+            )
+        return folder / name
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+|https?://.+", str(source)):
+        raise UserError(
+            f"{source} is not a folder. Give a model folder, such as "
+            "OUTPUT_FOLDER/model."
+        )
+    try:
+        return fetch(name, source=source, savedir=savedir)
+    except Exception as error:  # of the network, of many kinds
+        raise UserError(
+            f"{source} is not a folder here, and {name} could not be fetched "
+            f"from the network: {first_line(error)}."
+        ) from error
+
+
+def load_hparams(path, overrides, safe):
+    """Build what the hparams file of a model folder describes.
+
+    Arguments
+    ---------
+    path : str or Path
+    overrides : dict, optional
+        Keys to set.
+    safe : bool
+        Whether to build known classes only.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    UserError
+        When the file is damaged, not of this kind, or not safe.
+    """
+    try:
+        text = with_new_names(pathlib.Path(path).read_text(encoding="utf-8"))
+        if safe:
+            hparams = load_known(text, path, overrides)
+        else:
+            hparams = load_hyperpyyaml(text, overrides)
+        missing = [key for key in REQUIRED if key not in hparams]
+        if not missing and not (
+            isinstance(hparams["modules"], dict)
+            and isinstance(hparams["modules"].get("separator"), Separator)
+        ):
+            missing = ["modules: separator"]
+        if missing:
+            raise UserError(
+                f"{path} has no {missing[0]}: it is no model of this kind."
+            )
+        _check_values(hparams, path)
+        # Not SpeechBrain's run options, which decide how the program runs.
+        return {key: hparams[key] for key in KEPT if key in hparams}
+    except (YAMLError, PyYAMLError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged: {line}. Copy it again.") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever the file may hold
+        raise UserError(
+            f"{path} is damaged, or not of this version: {first_line(error)}."
+        ) from error
+
+
+def _check_values(hparams, path):
+    """Refuse values whose failure, later on, would not name them."""
+    count = hparams["num_spks"]
+    gains = hparams.get("output_gains") or []
+    boundaries = hparams.get("speaker_counting") or []
+    fits = {
+        "num_spks": isinstance(count, int) and count > 0,
+        "sample_rate": isinstance(hparams["sample_rate"], int)
+        and hparams["sample_rate"] > 0,
+        "output_gains": np.shape(gains) in ((0,), (count,)),
+        "speaker_counting": np.shape(boundaries) in ((0,), (count - 1, 2)),
+        "kmeans": isinstance(hparams.get("kmeans", {}), dict),
+    }
+    np.isfinite(gains), np.isfinite(boundaries)  # fail if they are no numbers
+    for key, fit in fits.items():
+        if not fit:
+            raise UserError(
+                f"{path}: {key} is {hparams[key]!r}, which does not fit this "
+                "model. Export it again."
+            )
 
 
 class _SafeLoader(ruamel.yaml.SafeLoader):
@@ -98,28 +219,13 @@ def load_known(text, path, overrides=None):
     Traceback (most recent call last):
     dpcl_dprnn.common.errors.UserError: x.yaml, line 1: the tag !apply:os.getcwd could run any program, and is not one of this package's or SpeechBrain's known classes. If you trust where the model comes from, say so: --trust_model, or safe=False in Python.
     """
-    check_tags(text, path)
-    resolved = resolve_references(text, overrides).getvalue()
-    # Again: references put values in other places, and without their quotes.
-    check_tags(resolved, path)
-    return load_hyperpyyaml(io.StringIO(resolved), loader=_SafeLoader)
+    _check_tags(text, path)
+    # What references make of it is left to the loader.
+    return load_hyperpyyaml(text, overrides, False, _SafeLoader)
 
 
-def check_tags(text, path):
-    """Refuse every tag but references and known classes.
-
-    Arguments
-    ---------
-    text : str
-        YAML.
-    path : str or Path
-        Its name, for errors.
-
-    Raises
-    ------
-    UserError
-        Names the tag and its line.
-    """
+def _check_tags(text, path):
+    """Refuse every tag but references and known classes."""
     root = ruamel.yaml.Loader(text).get_single_node()
     waiting, seen = [root] if root else [], set()
     while waiting:

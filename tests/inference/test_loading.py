@@ -1,17 +1,18 @@
-"""A stranger's hyperparams may build known classes, and do nothing else."""
+"""Model folders: found, whole, and trusted to build known classes alone."""
 
-import contextlib
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
-from model_folder import HPARAMS, make_model_folder
+from model_folder import HPARAMS
 
 from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.inference import SpeechSeparator, loading
+from dpcl_dprnn.inference.loading import KNOWN_CLASSES, load_known
 from dpcl_dprnn.inference.model_folder import inference_hparams
-from dpcl_dprnn.inference.safety import KNOWN_CLASSES, check_tags, load_known
 
 # Each would make the file, if it were loaded.
 ATTACKS = {
@@ -59,6 +60,12 @@ ATTACKS = {
 }
 
 
+@pytest.fixture
+def folder(model_folder, tmp_path):
+    """A model folder to be damaged."""
+    return shutil.copytree(model_folder, tmp_path / "model")
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_nothing_else_is_let_through(attack, tmp_path):
     text = ATTACKS[attack].format(tmp_path / "made")
@@ -89,8 +96,10 @@ def test_references_that_are_resolved_twice_do_nothing(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-c", program, text], check=True)
     assert made.exists()  # the attack is one
     made.rmdir()
-    with contextlib.suppress(UserError):
-        load_known(text, "x.yaml")
+    path = tmp_path / "x.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError):
+        loading.load_hparams(path, None, safe=True)
     assert not made.exists()
 
 
@@ -107,7 +116,7 @@ def test_the_oracle_can_fail(tmp_path):
 def test_the_tag_and_its_line_are_named():
     text = "a: 1\nb:\n  - 2\n  - !apply:os.getcwd []\n"
     with pytest.raises(UserError, match="line 4: the tag !apply:os.getcwd"):
-        check_tags(text, "x.yaml")
+        load_known(text, "x.yaml")
 
 
 @pytest.mark.parametrize(
@@ -142,25 +151,20 @@ def test_ordinary_yaml_is_let_through():
     assert got["e"] == 3 and got["g"]["b"] == 7 and got["h"] == "f(x)"
 
 
-def test_overrides_are_looked_at_too(tmp_path):
+def test_overrides_run_nothing_either(tmp_path):
     made = tmp_path / "made"
-    with pytest.raises(UserError):
-        load_known(
-            "a: 1", "x", {"a": f"(!!python/object/apply:os.mkdir ['{made}'])"}
-        )
+    text = f"(!!python/object/apply:os.mkdir ['{made}'])"
+    assert load_known("a: 1", "x", {"a": text}) == {"a": text}
     assert not made.exists()
     assert load_known("a: 1", "x", {"a": 2}) == {"a": 2}
 
 
-def test_what_is_refused_can_be_trusted(tmp_path, monkeypatch):
-    from dpcl_dprnn.inference import SpeechSeparator
-
-    folder = make_model_folder(tmp_path / "model")
+def test_what_is_refused_can_be_trusted(tmp_path, monkeypatch, folder):
     path = folder / "hyperparams.yaml"
     made = tmp_path / "made"
     text = path.read_text(encoding="utf-8")
     path.write_text(f"{text}\nextra: !apply:os.mkdir ['{made}']\n")
-    options = {"source": str(folder), "run_opts": {"device": "cpu"}}
+    options = {"source": folder, "run_opts": {"device": "cpu"}}
     with pytest.raises(UserError, match="!apply:os.mkdir"):
         SpeechSeparator.from_hparams(**options)
     assert not made.exists()
@@ -168,17 +172,118 @@ def test_what_is_refused_can_be_trusted(tmp_path, monkeypatch):
     assert made.is_dir()
 
 
-def test_weights_are_data(tmp_path):
+def test_weights_are_data(tmp_path, folder):
     """A pickle that would run a program is not loaded, safe or not."""
-    from dpcl_dprnn.inference import SpeechSeparator
 
     class Attack:
         def __reduce__(self):
             return pathlib.Path.touch, (tmp_path / "made",)
 
-    folder = make_model_folder(tmp_path / "model")
     torch.save({"a": Attack()}, folder / "separator.ckpt")
     for safe in (True, False):
         with pytest.raises(UserError, match="separator.ckpt"):
-            SpeechSeparator.from_hparams(source=str(folder), safe=safe)
+            SpeechSeparator.from_hparams(source=folder, safe=safe)
     assert not (tmp_path / "made").exists()
+
+
+# Found, or said to be missing or damaged
+
+
+@pytest.mark.parametrize("name", ["hyperparams.yaml", "separator.ckpt"])
+def test_a_model_folder_that_lacks_a_file(name, folder):
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"has no {name}"):
+        SpeechSeparator.from_hparams(source=folder)
+
+
+@pytest.mark.parametrize("source", ["nowhere", "./a/b", "/a/b", "~/a/b"])
+def test_a_model_folder_that_is_not_there(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{source} is not a folder"):
+        SpeechSeparator.from_hparams(source=source)
+
+
+def test_a_model_of_the_hub_that_cannot_be_fetched(monkeypatch):
+    def fetch(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    with pytest.raises(UserError, match="no network"):
+        SpeechSeparator.from_hparams(source="user/model")
+
+
+def test_a_model_of_the_hub(model_folder, monkeypatch):
+    """Its files are fetched one by one, as SpeechBrain does it."""
+    asked = []
+
+    def fetch(name, source, savedir):
+        asked.append((name, source))
+        return model_folder / name
+
+    monkeypatch.setattr(loading, "fetch", fetch)
+    SpeechSeparator.from_hparams(
+        source="user/model", run_opts={"device": "cpu"}
+    )
+    files = ("hyperparams.yaml", "separator.ckpt")
+    assert asked == [(name, "user/model") for name in files]
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("num_spks: 2", "num_spks: 2\n  : [", "is damaged"),
+        ("num_spks: 2", "num_spks: two", "damaged"),
+        ("modules:", "parts:", "has no modules"),
+        ("modules:\n", "modules: text\nx:\n", "has no modules: separator"),
+        ("    separator: !ref <separator>\n\n", "    x: 3\n\n", "separator"),
+        (
+            "separator: !ref <separator>\n\n",
+            "separator: !ref <encoder>\n\n",
+            "",
+        ),
+        ("sample_rate: 8000", "rate: 8000", "damaged"),
+        ("hop: !ref", "hop: 100  #", "multiple of the encoder's stride"),
+        ("kernel_size: 64", "kernel_size: 0", "damaged"),
+        ("hidden_size: 8", "hidden_size: 999999999", "damaged"),
+        ("output_gains: []", "output_gains: [a, b]", "damaged"),
+        ("output_gains: []", "output_gains: [1.0]", "output_gains is [1.0]"),
+        ("speaker_counting: [[", "speaker_counting: [[[", "damaged"),
+        ("speaker_counting: [[1.05, 20.0]]", "speaker_counting: [5]", "fit"),
+        ("# Evaluation", "[" * 3000, "damaged"),
+    ],
+)
+def test_hparams_that_are_damaged(old, new, words, folder):
+    path = folder / "hyperparams.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError) as caught:
+        SpeechSeparator.from_hparams(source=folder)
+    message = str(caught.value)
+    assert "\n" not in message and words in message
+    assert message.startswith(str(path))
+
+
+def test_weights_that_are_not_finite(folder):
+    state = torch.load(folder / "separator.ckpt", weights_only=True)
+    next(iter(state.values())).fill_(float("nan"))
+    torch.save(state, folder / "separator.ckpt")
+    with pytest.raises(UserError, match="NaN or infinite"):
+        SpeechSeparator.from_hparams(source=folder)
+
+
+def test_a_models_file_does_not_set_run_options(folder):
+    path = folder / "hyperparams.yaml"
+    path.write_text(path.read_text() + "\njit: True\ndevice: nowhere\n")
+    separator = SpeechSeparator.from_hparams(source=folder)
+    assert not separator.jit and str(separator.device) != "nowhere"
+
+
+def test_overrides(model_folder):
+    changed = SpeechSeparator.from_hparams(
+        source=model_folder,
+        overrides={"kmeans": {"softness": 5.0}},
+        run_opts={"device": "cpu"},
+    )
+    assert changed.unmixer.kmeans["softness"] == 5.0
+    assert changed.unmixer.kmeans["restarts"] == 10
