@@ -9,15 +9,9 @@ import pytest
 import scipy.signal
 import soundfile
 
-from dpcl_dprnn.common.audio import (
-    atomic_path,
-    audio_info,
-    read_audio,
-    resample,
-    write_text,
-    write_wav,
-)
+from dpcl_dprnn.common.audio import audio_info, read_audio, resample, write_wav
 from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.common.files import atomic_path, write_text
 
 RATE = 8000
 

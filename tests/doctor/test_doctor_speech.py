@@ -11,7 +11,7 @@ import soundfile
 from examining import command, found, run
 from shorten import write_shortened, write_sphere
 
-from dpcl_dprnn.common import folders
+from dpcl_dprnn.common import files
 from dpcl_dprnn.doctor import speech as doctor_speech
 from dpcl_dprnn.doctor import wsj0 as doctor_wsj0
 from dpcl_dprnn.doctor.report import Kind, Problem
@@ -284,7 +284,7 @@ def test_locked_folder_of_wsj0(wsj0, lock, caplog):
 
 def test_each_folder_is_listed_once(wsj0, monkeypatch):
     """The discs may be on a slow disk."""
-    walk, walks = folders.walk, []
+    walk, walks = files.walk, []
 
     def count(folder, *args):
         walks.append(folder)

@@ -8,8 +8,8 @@ import os
 import pathlib
 import sys
 
-from ..common.audio import write_text
 from ..common.errors import UserError
+from ..common.files import write_text
 from ..datasets.layouts import find_data_sets
 from .mixtures import examine_mixtures
 from .report import printable

@@ -106,7 +106,7 @@ def list_utterances(wsj0, on_error):
     wsj0 : str or Path
         The folder.
     on_error : callable
-        See `folders.walk`.
+        See `files.walk`.
 
     Returns
     -------

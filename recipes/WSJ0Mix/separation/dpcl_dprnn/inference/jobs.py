@@ -8,7 +8,7 @@ import sys
 import typing
 
 from ..common.errors import UserError, first_line
-from ..common.folders import walk
+from ..common.files import walk
 
 SUFFIXES = frozenset(
     ".aif .aiff .au .flac .mp3 .oga .ogg .opus .rf64 .w64 .wav".split()

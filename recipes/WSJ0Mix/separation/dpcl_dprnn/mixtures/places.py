@@ -12,8 +12,8 @@ import os
 import pathlib
 import shutil
 
-from ..common.audio import write_text
 from ..common.errors import UserError
+from ..common.files import write_text
 
 logger = logging.getLogger(__name__)
 

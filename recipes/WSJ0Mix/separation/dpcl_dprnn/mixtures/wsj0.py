@@ -9,7 +9,7 @@ import os
 import pathlib
 
 from ..common.errors import UserError, few
-from ..common.folders import pass_over, walk
+from ..common.files import pass_over, walk
 from .wsj0_tables import look_up
 
 # Best first: a converted file may come from the wrong microphone.

@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from ..common.audio import write_text
 from ..common.errors import UserError
+from ..common.files import write_text
 from ..evaluation.scoring import RESULT_FILES
 from .counting import confusion
 from .examples import by_kind, example_context

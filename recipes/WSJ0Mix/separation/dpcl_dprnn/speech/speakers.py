@@ -11,7 +11,7 @@ import tqdm
 
 from ..common.audio import check_format
 from ..common.errors import UserError
-from ..common.folders import pass_over, walk
+from ..common.files import pass_over, walk
 from .sphere import read_speech, speech_info
 
 logger = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ def _utterances(speech, folders):
 
 
 def sound_files(folder, on_error=pass_over):
-    """The files of speech at any depth, sorted, see `folders.walk`.
+    """The files of speech at any depth, sorted, see `files.walk`.
 
     Of files that differ in the suffix only, the best kind is taken.
 
@@ -215,7 +215,7 @@ def sound_files(folder, on_error=pass_over):
     folder : str or Path
         Where to look.
     on_error : callable
-        As of `folders.walk`.
+        As of `files.walk`.
 
     Returns
     -------
