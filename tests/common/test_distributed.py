@@ -20,7 +20,6 @@ from dpcl_dprnn.common import distributed
 from dpcl_dprnn.common.distributed import Shard, gather, highest, on_main, place
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.training.checkpoints import damage
-from dpcl_dprnn.training.engine import everywhere
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
@@ -443,7 +442,7 @@ def test_error_of_one_process_is_told(split, workers, folder):
 
 
 def fail_on_all(brain):
-    raise everywhere("Lower the rate.")
+    raise UserError("Lower the rate.", everywhere=True)
 
 
 def test_error_of_all_is_told_once(folder):

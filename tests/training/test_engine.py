@@ -1,6 +1,5 @@
 """Steps, what is left out of them, and where a run stops and goes on."""
 
-import contextlib
 import copy
 import functools
 import itertools
@@ -10,7 +9,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -33,11 +31,16 @@ import train
 from dpcl_dprnn.common.distributed import place
 from dpcl_dprnn.common.errors import Stopped, UserError
 from dpcl_dprnn.training.checkpoints import write_sums
-from dpcl_dprnn.training.engine import CLIP_FEWEST
+from dpcl_dprnn.training.gradients import FEWEST
 from dpcl_dprnn.training.schedule import TrapezoidSchedule
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
 ADAMW = {"optimizer": torch.optim.AdamW}
+LIKE_LENGTH = {
+    "points": 17,
+    "lengths": [1.0 + n % 5 for n in range(17)],
+    "max_seconds": 8.0,
+}
 
 
 def losses_by_hand(points, names, weights):
@@ -46,6 +49,38 @@ def losses_by_hand(points, names, weights):
     x, y = points.x[chosen], points.y[chosen, 0]
     error = x @ weights[:3] + weights[3] - y
     return error**2 + 0.5 * error.abs()
+
+
+def check_steps(toy, points):
+    """Each gradient is that of the mean over the step's utterances."""
+    for _, names, before, slope in toy.taken:
+        wanted = by_hand(points, names, before)
+        torch.testing.assert_close(slope, wanted, **CLOSE)
+
+
+def weights_before(toy):
+    """Those before each step, and after the last."""
+    return [before for *_, before, _ in toy.taken] + [weights(toy)]
+
+
+def terminate_in(toy, *where):
+    """Send SIGTERM in a stage, an epoch and a batch of it."""
+
+    def spoil(stage, names, losses):
+        if (stage, toy.epoch, toy.step) == where:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    toy.spoil = spoil
+
+
+def stopped(where, *arguments, **options):
+    """A toy that SIGTERM has stopped in a stage, an epoch and a batch."""
+    toy = make_toy(*arguments, **options)
+    terminate_in(toy, *where)
+    with pytest.raises(Stopped):
+        toy.train()
+    return toy
 
 
 # Steps
@@ -67,9 +102,7 @@ def test_step_is_that_of_the_mean_over_its_utterances(
     ).train()
     batches = count // 2 if drop_last else -(-count // 2)
     assert len(toy.taken) == toy.optimizer_step == 2 * -(-batches // factor)
-    for _, names, before, slope in toy.taken:
-        wanted = by_hand(points, names, before)
-        torch.testing.assert_close(slope, wanted, **CLOSE)
+    check_steps(toy, points)
     for epoch in (1, 2):
         used = [n for e, names, *_ in toy.taken if e == epoch for n in names]
         assert len(used) == len(set(used)) == min(count, 2 * batches)
@@ -77,19 +110,12 @@ def test_step_is_that_of_the_mean_over_its_utterances(
 
 def test_steps_of_batches_of_like_length(tmp_path):
     """They hold different numbers of utterances, and all count alike."""
-    points, lengths = Points(17), [1.0 + n % 5 for n in range(17)]
-    toy = make_toy(
-        *(tmp_path, points),
-        lengths=lengths,
-        max_seconds=8.0,
-        grad_accumulation_factor=2,
-    ).train()
+    options = {**LIKE_LENGTH, "points": Points(17)}
+    toy = make_toy(tmp_path, **options, grad_accumulation_factor=2).train()
     sizes = {len(batch) for batch in toy.train_sampler.batches}
     assert len(sizes) > 2
     assert sum(len(names) for _, names, *_ in toy.taken) == 17
-    for _, names, before, slope in toy.taken:
-        wanted = by_hand(points, names, before)
-        torch.testing.assert_close(slope, wanted, **CLOSE)
+    check_steps(toy, options["points"])
 
 
 def test_step_limit_ends_the_run_and_no_run_goes_beyond(tmp_path):
@@ -105,17 +131,21 @@ def test_step_limit_ends_the_run_and_no_run_goes_beyond(tmp_path):
     assert torch.equal(weights(again), weights(toy))
 
 
-def test_norm_in_the_log_is_that_before_clipping(tmp_path):
-    """And a clipped step of plain descent is as long as it may be."""
-    points = Points(8)
-    toy = make_toy(tmp_path, points, max_grad_norm=0.1).train()
+@pytest.mark.parametrize("quantile", [None, 0.5])
+def test_norm_in_the_log_is_that_before_clipping(quantile, tmp_path):
+    """And a clipped step of plain descent is as long as it may be, whatever
+    is usual.
+    """
+    points = Points(40)
+    options = {"clip_quantile": quantile, "max_grad_norm": 0.1}
+    toy = make_toy(tmp_path, points, **options).train()
     slopes = [by_hand(points, *entry[1:3]) for entry in toy.taken]
     norms = [float(slope.norm()) for slope in slopes]
     assert min(norms) > 0.1
     (_, _, stats), _ = toy.log
-    assert stats["grad_norm"] == pytest.approx(sum(norms) / 4, rel=1e-9)
-    for entry, after in zip(toy.taken, toy.taken[1:], strict=False):
-        length = float((after[2] - entry[2]).norm())
+    assert stats["grad_norm"] == pytest.approx(sum(norms) / 20, rel=1e-9)
+    for before, after in itertools.pairwise(weights_before(toy)):
+        length = float((after - before).norm())
         assert length == pytest.approx(0.05 * 0.1, rel=1e-4)
 
 
@@ -258,7 +288,7 @@ def test_step_that_is_not_finite_is_not_taken(kind, tmp_path, warnings):
 
     toy.spoil = watch
     toy.train()
-    ends = [entry[2] for entry in toy.taken[1:]] + [weights(toy)]
+    ends = weights_before(toy)[1:]
     states.append(toy.optimizer.state_dict()["state"])
     for number, (epoch, names, before, _) in enumerate(toy.taken):
         same = torch.equal(ends[number], before)
@@ -530,13 +560,9 @@ def test_validation_of_all_processes_names_what_is_left_out(
         assert run["valid"]["log"][1][2]["nonfinite"] == 3
 
 
-def stopped_run(folder, batch, **arguments):
-    """Stop a run by SIGTERM after a batch."""
-    toy = make_toy(folder, **arguments)
-    terminate_in(toy, "TRAIN", 1, batch)
-    with contextlib.suppress(Stopped):
-        toy.train()
-    return weights(toy)
+def stopped_run(*arguments, **options):
+    """What a process has when its run was stopped."""
+    return weights(stopped(*arguments, **options))
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -546,7 +572,8 @@ def test_going_on_with_other_processes(before, after, factor, tmp_path):
     folder = tmp_path / "run"
     arguments = {"points": 24, "grad_accumulation_factor": factor}
     batch = {1: 6, 2: 4}[before]  # 12 or 16 of 24 utterances
-    stop = functools.partial(stopped_run, folder, batch, **arguments)
+    where = ("TRAIN", 1, batch)
+    stop = functools.partial(stopped_run, where, folder, **arguments)
     goes_on = functools.partial(toy_run, folder, **arguments)
     if before == 1:
         stop()
@@ -590,11 +617,9 @@ def test_run_is_lengthened(tmp_path):
     longer = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=40)
     arguments = {"points": 20, "epochs": 9}
     whole = make_toy(tmp_path / "a", schedule=longer, **arguments).train()
-    first = make_toy(tmp_path / "b", schedule=short, **arguments)
-    terminate_in(first, "TRAIN", 2, 3)
-    with pytest.raises(Stopped):
-        first.train()
-    second = make_toy(tmp_path / "b", schedule=longer, **arguments).train()
+    arguments["folder"] = tmp_path / "b"
+    first = stopped(("TRAIN", 2, 3), schedule=short, **arguments)
+    second = make_toy(schedule=longer, **arguments).train()
     assert len(first.taken) == 13
     assert first.rates + second.rates == whole.rates
     assert torch.equal(weights(second), weights(whole))
@@ -680,12 +705,12 @@ def test_processes_agree_on_the_time(tmp_path):
 def test_gradients_are_clipped_to_what_is_usual(quantile, tmp_path):
     """By plain SGD a step is the gradient, at most of the quantile's norm."""
     toy = make_toy(tmp_path, 60, epochs=2, clip_quantile=quantile).train()
-    before = [w for *_, w, _ in toy.taken] + [weights(toy)]
+    before = weights_before(toy)
     norms = [float(slope.norm()) for *_, slope in toy.taken]
     clipped = 0
     for number, (*_, start, slope) in enumerate(toy.taken):
         most = 1e9
-        if number >= CLIP_FEWEST:
+        if number >= FEWEST:
             most = np.quantile(norms[:number], quantile)
         clipped += norms[number] > most
         taken = slope * min(1.0, most / norms[number])
@@ -695,76 +720,53 @@ def test_gradients_are_clipped_to_what_is_usual(quantile, tmp_path):
     assert 5 < clipped < 55
 
 
-def test_largest_norm_holds_whatever_is_usual(tmp_path):
-    options = {"clip_quantile": 0.5, "max_grad_norm": 0.1}
-    toy = make_toy(tmp_path, 60, **options).train()
-    before = [w for *_, w, _ in toy.taken] + [weights(toy)]
-    steps = [(b - a).norm() for a, b in itertools.pairwise(before)]
-    assert max(steps) == pytest.approx(0.05 * 0.1, rel=1e-4)
-
-
-def test_usual_norms_are_remembered(tmp_path):
-    arguments = {"points": 60, "epochs": 2, "clip_quantile": 0.5}
-    whole = make_toy(tmp_path / "whole", **arguments).train()
-    first = make_toy(tmp_path / "stopped", **arguments)
-    terminate_in(first, "TRAIN", 1, 25)
-    with pytest.raises(Stopped):
-        first.train()
-    second = make_toy(tmp_path / "stopped", **arguments).train()
-    assert torch.equal(weights(second), weights(whole))
-
-
 # Stopping and going on
 
 
-def terminate_in(toy, *where):
-    """Send SIGTERM in a stage, an epoch and a batch of it."""
-
-    def spoil(stage, names, losses):
-        if (stage, toy.epoch, toy.step) == where:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return losses
-
-    toy.spoil = spoil
-
-
-@pytest.mark.parametrize("batch", [1, 3, 4, 7])
-@pytest.mark.parametrize("factor", [1, 2])
-def test_stopped_run_goes_on_bit_for_bit(batch, factor, tmp_path):
-    """SIGTERM in the second of three epochs, of seven batches."""
-    arguments = {
-        **ADAMW,
-        "points": 13,
-        "epochs": 3,
-        "grad_accumulation_factor": factor,
-    }
+@pytest.mark.parametrize(
+    "arguments, where, taken",
+    [
+        *(
+            (
+                {"points": 13, "grad_accumulation_factor": factor},
+                ("TRAIN", 2, batch),
+                -(-7 // factor) + -(-batch // factor),
+            )
+            for factor in (1, 2)
+            for batch in (1, 3, 4, 7)
+        ),
+        # The epoch's training is not done again.
+        ({"points": 8}, ("VALID", 1, 2), 4),
+        ({"points": 60, "clip_quantile": 0.5}, ("TRAIN", 1, 25), 25),
+        # Whatever the number of batches of the first epoch.
+        *((LIKE_LENGTH, ("VALID", epoch, 1), None) for epoch in (1, 2)),
+    ],
+)
+def test_stopped_run_goes_on_bit_for_bit(arguments, where, taken, tmp_path):
+    arguments = {**ADAMW, **arguments, "epochs": 3}
     whole = make_toy(tmp_path / "whole", **arguments).train()
-    first = make_toy(tmp_path / "stopped", **arguments)
-    terminate_in(first, "TRAIN", 2, batch)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Stopped, match=r"after batch \d of epoch 2"):
-        first.train()
+    first = stopped(where, tmp_path / "stopped", **arguments)
     assert signal.getsignal(signal.SIGTERM) == before
     second = make_toy(tmp_path / "stopped", **arguments).train()
     assert len(first.taken) + len(second.taken) == len(whole.taken)
-    assert len(first.taken) == -(-7 // factor) + -(-batch // factor)
+    assert taken in (len(first.taken), None)
+    assert where[0] == "TRAIN" or first.step == where[2]  # at once
     assert torch.equal(weights(first), second.taken[0][2])
     assert torch.equal(weights(second), weights(whole))
-    assert averages(first.log + second.log) == averages(whole.log)
+    log, first_log, second_log = map(
+        averages, (whole.log, first.log, second.log)
+    )
+    assert first_log == log[: len(first_log)]
+    assert second_log == log[-len(second_log) :]
+    assert len(first_log) + len(second_log) >= len(log)
 
 
-def test_stopped_in_validation(tmp_path):
-    """At once, and the epoch's training is not done again."""
-    whole = make_toy(tmp_path / "whole", 8, epochs=2, **ADAMW).train()
-    first = make_toy(tmp_path / "stopped", 8, epochs=2, **ADAMW)
-    terminate_in(first, "VALID", 1, 2)
-    with pytest.raises(Stopped):
-        first.train()
-    assert first.step == 2  # of three
-    second = make_toy(tmp_path / "stopped", 8, epochs=2, **ADAMW).train()
-    assert [epoch for epoch, *_ in second.taken] == [2] * 4
-    assert torch.equal(weights(second), weights(whole))
-    assert averages(second.log) == averages(whole.log)
+def test_message_says_where_it_was_saved(tmp_path):
+    toy = make_toy(tmp_path, grad_accumulation_factor=2)
+    terminate_in(toy, "TRAIN", 1, 1)
+    with pytest.raises(Stopped, match="^Saved after batch 2 of epoch 1.$"):
+        toy.train()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -820,28 +822,9 @@ def test_left_out_steps_are_remembered(tmp_path):
     points = Points(12)
     points.x[[1, 9]] = math.nan
     arguments = {"shuffle": False, "nonfinite_patience": 1}
-    toy = make_toy(tmp_path, points, **arguments)
-    terminate_in(toy, "TRAIN", 1, 2)
-    with pytest.raises(Stopped):
-        toy.train()
+    stopped(("TRAIN", 1, 2), tmp_path, points, **arguments)
     with pytest.raises(UserError, match="step 2 of the epoch"):
         make_toy(tmp_path, points, **arguments).train()
-
-
-def test_only_the_main_thread_listens(tmp_path):
-    """Where Python allows no handlers, training goes without."""
-    toy, errors = make_toy(tmp_path), []
-
-    def run():
-        try:
-            toy.train()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert not errors and len(toy.taken) == 5
 
 
 # The recipe

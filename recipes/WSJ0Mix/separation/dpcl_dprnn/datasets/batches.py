@@ -150,11 +150,6 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
         When there are too few utterances, or an option is not one of a
         loader.
     """
-    if max_seconds is not None and not max_seconds > 0:
-        raise UserError(
-            f"max_batch_seconds is {max_seconds}; a number above 0 is needed, "
-            "or null for batches of batch_size."
-        )
     options = dict(options)
     batches = TrainingBatches(
         lengths,
