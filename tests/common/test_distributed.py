@@ -104,7 +104,6 @@ def folder(tmp_path_factory):
 MIX = "--train_mixing={shuffle: False}"
 RUNS = {
     "mixtures": ("--data_folder=data", MIX),
-    "added up": ("--data_folder=data", MIX, "--grad_accumulation_factor=2"),
     "two lengths": ("--data_folder=two lengths", MIX),
     "on the fly": (
         "--speech_folder=speech",
