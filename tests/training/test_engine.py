@@ -763,13 +763,6 @@ def test_stopped_run_goes_on_bit_for_bit(arguments, where, taken, tmp_path):
     assert len(first_log) + len(second_log) >= len(log)
 
 
-def test_message_says_where_it_was_saved(tmp_path):
-    toy = make_toy(tmp_path, grad_accumulation_factor=2)
-    terminate_in(toy, "TRAIN", 1, 1)
-    with pytest.raises(Stopped, match="^Saved after batch 2 of epoch 1.$"):
-        toy.train()
-
-
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_killed_run_goes_on_from_within_the_epoch(steps, tmp_path):
     """From a checkpoint of every so many steps."""

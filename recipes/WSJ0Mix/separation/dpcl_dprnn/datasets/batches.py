@@ -102,16 +102,8 @@ class TrainingBatches(Sampler):
         return batches
 
     def utterances(self, first, last):
-        """How many utterances all processes have in some batches.
-
-        Arguments
-        ---------
-        first, last : int
-            The batches' numbers in the epoch, from 1; both count.
-
-        Returns
-        -------
-        int
+        """How many utterances all processes have in the epoch's batches of the
+        numbers `first` (from 1) to `last`.
         """
         return sum(len(batch) for batch in self.batches[first - 1 : last])
 

@@ -184,29 +184,22 @@ class Engine(sb.Brain):
                 group["lr"] = rate
 
     def step_of(self, batch):
-        """The batches of the present step, and this one's share of its loss.
+        """The last batch of the present step, and the share of this one's mean
+        loss in it.
 
-        Returns
-        -------
-        last : int
-            The number of the last batch of the step.
-        share : float
-            Times the mean loss of this batch gives a gradient that, averaged
-            over processes and added over batches, is that of the mean over
-            all utterances.
+        Shares are such that gradients, averaged over processes and added over
+        batches, are that of the mean over all utterances.
         """
         factor = self.grad_accumulation_factor
         first = (self.step - 1) // factor * factor + 1
         last = first + factor - 1
         if self.train_sampler is None:
             return last, 1 / factor
-        most = len(self.train_sampler)
+        last = min(last, len(self.train_sampler))
         if self.debug:
-            most = min(most, self.debug_batches)
-        last = min(last, most)
-        _, ranks = place()
+            last = min(last, self.debug_batches)
         utterances = self.train_sampler.utterances(first, last)
-        return last, len(batch) * ranks / utterances
+        return last, len(batch) * place()[1] / utterances
 
     def fit_batch(self, batch):
         """Add the gradient of a batch, and step if it is the step's last."""
@@ -304,19 +297,17 @@ class Engine(sb.Brain):
             logger.warning(f"{message} The step is not taken.")
 
     def not_finite(self, batch):
-        """The utterances that have samples or, if none, losses that are not
-        finite.
-        """
+        """The utterances of samples or, if none, losses that are not finite."""
         mixing = getattr(self.hparams, "train_mixing", None)
-        dealt = self.stage == sb.Stage.TRAIN and getattr(
-            mixing, "shuffle", False
-        )
+        dealt = getattr(mixing, "shuffle", False)
         checked = [
             getattr(batch, name).data.flatten(1)
             for name in ("mixture", "sources")
             if hasattr(batch, name)
         ]
-        if not dealt:  # the losses are of mixtures of the loaded names
+        if (
+            self.stage != sb.Stage.TRAIN or not dealt
+        ):  # else losses are of others
             checked.append(self.losses[:, None])
         for values in checked:
             bad = ~torch.isfinite(values).all(dim=1)
@@ -391,8 +382,7 @@ class Engine(sb.Brain):
         stats = {name: total / count for name, total in sums.totals.items()}
         if sums.steps:
             stats["grad_norm"] = sums.norms / sums.steps
-        for name, share in sums.shares.items():
-            stats[f"grad_share_{name}"] = share
+        stats |= {f"grad_share_{n}": share for n, share in sums.shares.items()}
         if sums.left_out:
             stats["nonfinite"] = sums.left_out
         if self.stage == sb.Stage.TRAIN:
@@ -441,14 +431,8 @@ class Engine(sb.Brain):
             self._save_intra_epoch_ckpt()
 
     def save(self, end_of_epoch, meta):
-        """Save a checkpoint, and delete what is neither new nor good.
-
-        Two of each are kept, so that there is one if the other is damaged.
-
-        Arguments
-        ---------
-        end_of_epoch : bool
-        meta : dict
+        """Save a checkpoint with its `meta`, and delete what is neither new nor
+        good: two of each are kept, so that one is left if the other is damaged.
         """
         (self.seconds,) = highest([self.clock() - self.began], self.device)
         self.sums_to_save = self.sums_of_all()
