@@ -9,36 +9,27 @@ import pytest
 import scipy.signal
 import soundfile
 
-from dpcl_dprnn.common.audio import (
-    atomic_path,
-    audio_info,
-    read_audio,
-    resample,
-    write_text,
-    write_wav,
-)
+from dpcl_dprnn.common.audio import audio_info, read_audio, resample, write_wav
 from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.common.files import atomic_path, write_text
 
 RATE = 8000
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_exception_leaves_the_old_file_and_nothing_else(error, tmp_path):
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (ValueError(), ValueError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(errno.ENOSPC, "No space"), UserError),
+    ],
+)
+def test_exception_leaves_the_old_file_and_nothing_else(error, told, tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(error), atomic_path(path) as temporary:
+    with pytest.raises(told), atomic_path(path) as temporary:
         temporary.write_text("half of the n")
         raise error
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_full_disk_is_the_users_to_mend(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-    with pytest.raises(UserError, match="file.txt: No space"):
-        with atomic_path(path):
-            raise OSError(28, "No space left on device")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -162,19 +153,14 @@ def write_bad(kind, path):
 def test_bad_file_is_named(kind, message, tmp_path):
     path = tmp_path / "bad.wav"
     write_bad(kind, path)
-    with pytest.raises(UserError, match=message) as caught:
-        read_audio(path, RATE)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["missing", "garbage", "empty", "folder"])
-def test_header_of_a_bad_file(kind, tmp_path):
-    path = tmp_path / "bad.wav"
-    write_bad(kind, path)
-    with pytest.raises(UserError, match="Cannot read .*bad.wav") as caught:
-        audio_info(path)
-    assert ".." not in str(caught.value)
+    readers = [lambda path: read_audio(path, RATE)]
+    if message == "Cannot read":  # its header, either
+        readers.append(audio_info)
+    for read in readers:
+        with pytest.raises(UserError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value) and ".." not in str(caught.value)
 
 
 def test_file_shorter_than_the_piece_asked_for(tmp_path):
@@ -215,7 +201,13 @@ def test_other_channels_need_one_to_be_named(tmp_path):
         read_audio(path, RATE, channel=1)
 
 
-RATES = [(16000, 8000), (8000, 16000), (22050, 8000), (44100, 16000)]
+RATES = [
+    (8000, 8000),
+    (16000, 8000),
+    (8000, 16000),
+    (22050, 8000),
+    (44100, 16000),
+]
 
 
 @pytest.mark.parametrize("rate, wanted", RATES)
@@ -229,17 +221,3 @@ def test_resample_is_matlabs(rate, wanted, count):
     np.testing.assert_allclose(changed, expected, atol=1e-12)
     # Once more, with what was kept.
     np.testing.assert_array_equal(resample(samples, rate, wanted), changed)
-
-
-def test_resample_keeps_a_tone_and_drops_what_does_not_fit():
-    times = np.arange(16000) / 16000
-    low, high = (np.sin(2 * np.pi * f * times) for f in (440, 5000))
-    changed = resample(low + high, 16000, 8000)
-    expected = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
-    middle = slice(200, -200)
-    assert np.abs(changed - expected)[middle].max() < 5e-3
-
-
-def test_resample_to_the_same_rate_is_nothing():
-    samples = np.random.default_rng(0).standard_normal(100)
-    np.testing.assert_array_equal(resample(samples, RATE, RATE), samples)

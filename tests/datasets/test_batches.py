@@ -12,7 +12,6 @@ from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.datasets import batches as module
 from dpcl_dprnn.datasets.batches import (
     TrainingBatches,
-    ignore_sigterm,
     make_loader,
     make_training_loader,
 )
@@ -283,12 +282,3 @@ def test_workers_ignore_sigterm(workers):
     processes = {batch.id[0] for batch in batches}
     assert len(processes) == max(workers, 1)
     assert (str(os.getpid()) in processes) == (workers == 0)
-
-
-def test_ignore_sigterm():
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        ignore_sigterm(0)
-        os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)

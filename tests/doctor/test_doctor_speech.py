@@ -12,7 +12,7 @@ from examining import command, found, page_naming, run
 from planting import cut, planted, write
 from shorten import write_shortened, write_sphere
 
-from dpcl_dprnn.common import folders
+from dpcl_dprnn.common import files
 from dpcl_dprnn.doctor import examiner
 from dpcl_dprnn.doctor import speech as doctor_speech
 from dpcl_dprnn.doctor import wsj0 as doctor_wsj0
@@ -247,7 +247,7 @@ def test_locked_folder_of_wsj0(wsj0, lock, caplog):
 
 def test_each_folder_is_listed_once(wsj0, monkeypatch):
     """The discs may be on a slow disk."""
-    walk, walks = folders.walk, []
+    walk, walks = files.walk, []
 
     def count(folder, *args):
         walks.append(folder)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shorten import write_sphere
 
-from dpcl_dprnn.common import folders
+from dpcl_dprnn.common import files
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixtures import wsj0 as wsj0_module
 from dpcl_dprnn.mixtures.lists import mixture_name
@@ -119,7 +119,7 @@ def test_best_kind_and_first_disc(tmp_path, lists, monkeypatch, reverse):
     """The original before a converted file, whatever the order of names."""
 
     def walk(*args):
-        return sorted(folders.walk(*args), reverse=reverse)
+        return sorted(files.walk(*args), reverse=reverse)
 
     monkeypatch.setattr(wsj0_module, "walk", walk)
     for name in ("a/wsj0/{}.wav", "b/wsj0/{}.flac", "c/wsj0/{}.wv2"):

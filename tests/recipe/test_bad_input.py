@@ -226,7 +226,10 @@ def test_bad_data(damage, words, good, fails):
         (["--num_spks=0"], ["num_spks is 0", "above 0"]),
         (["--num_spks=2.5"], ["num_spks is 2.5", "whole number"]),
         *(
-            ([f"--seed={seed}"], [f"seed is {seed}", "whole number from 0 on"])
+            (
+                [f"--seed={seed}"],
+                [f"seed is {seed}", "whole number of 0 or more"],
+            )
             for seed in ("-1", "1.5", "'abc'", "True")
         ),
         (

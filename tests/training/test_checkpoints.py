@@ -13,8 +13,10 @@ from speechbrain.utils.checkpoints import Checkpointer
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.training import checkpoints
 from dpcl_dprnn.training.checkpoints import (
+    SUMS,
     AtomicCheckpointer,
     damage,
+    write_sums,
 )
 
 
@@ -96,6 +98,14 @@ def test_sums_are_those_of_sha256sum(checkpointer):
         subprocess.run(command, cwd=saved.path, check=True, capture_output=True)
 
 
+def test_sums_do_not_sum_themselves(tmp_path):
+    (tmp_path / "a").write_text("a")
+    write_sums(tmp_path)
+    write_sums(tmp_path)
+    assert (tmp_path / SUMS).read_text().count("\n") == 1
+    assert damage(tmp_path) is None
+
+
 def fill_disk(monkeypatch, error, function="save"):
     def fail(*args, **kwargs):
         raise error
@@ -150,70 +160,46 @@ def test_killed_while_saving(checkpointer, tmp_path, monkeypatch):
 # Damage
 
 
-def cut(path):
-    content = (path / "layer.ckpt").read_bytes()
-    (path / "layer.ckpt").write_bytes(content[:-100])
+def flip(content):
+    middle = len(content) // 2
+    changed = bytes([content[middle] ^ 1])
+    return content[:middle] + changed + content[middle + 1 :]
 
 
-def flip(path):
-    content = bytearray((path / "layer.ckpt").read_bytes())
-    content[len(content) // 2] ^= 1
-    (path / "layer.ckpt").write_bytes(bytes(content))
-
-
-def shorten(path):
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:-1]))
-
-
-DAMAGES = {
-    "cut": (cut, "layer.ckpt is cut off or changed"),
-    "flip": (flip, "layer.ckpt is cut off or changed"),
-    "empty": (
-        lambda path: (path / "layer.ckpt").write_bytes(b""),
-        "layer.ckpt is cut off or changed",
-    ),
-    "gone": (
-        lambda path: (path / "layer.ckpt").unlink(),
-        "layer.ckpt is missing",
-    ),
-    "no meta": (
-        lambda path: (path / "CKPT.yaml").unlink(),
-        "CKPT.yaml is missing",
-    ),
-    "empty meta": (
-        lambda path: (path / "CKPT.yaml").write_text(""),
-        "CKPT.yaml is cut off or changed",
-    ),
-    "no sums": (
-        lambda path: (path / "SHA256SUMS").unlink(),
-        "SHA256SUMS is missing",
-    ),
-    "empty sums": (
-        lambda path: (path / "SHA256SUMS").write_text(""),
-        "SHA256SUMS is cut off",
-    ),
+DAMAGES = {  # the file, what becomes of its content, and what is told
+    "cut": ("layer.ckpt", lambda c: c[:-100], "layer.ckpt is cut off or cha"),
+    "flip": ("layer.ckpt", flip, "layer.ckpt is cut off or changed"),
+    "empty": ("layer.ckpt", lambda c: b"", "layer.ckpt is cut off or changed"),
+    "gone": ("layer.ckpt", None, "layer.ckpt is missing"),
+    "no meta": ("CKPT.yaml", None, "CKPT.yaml is missing"),
+    "empty meta": ("CKPT.yaml", lambda c: b"", "CKPT.yaml is cut off or cha"),
+    "no sums": (SUMS, None, "SHA256SUMS is missing"),
+    "empty sums": (SUMS, lambda c: b"", "SHA256SUMS is cut off"),
     "sums cut after a line": (
-        lambda path: shorten(path / "SHA256SUMS"),
+        *(SUMS, lambda c: c[: c.index(b"\n") + 1]),
         "SHA256SUMS is cut off",
     ),
-    "garbage sums": (
-        lambda path: (path / "SHA256SUMS").write_bytes(b"\xff\xfe\x00"),
-        "SHA256SUMS",
-    ),
-    "half sums": (
-        lambda path: (path / "SHA256SUMS").write_text("0123"),
-        "SHA256SUMS",
-    ),
-    "no files": (lambda path: [f.unlink() for f in path.iterdir()], "SHA256"),
+    "garbage sums": (SUMS, lambda c: b"\xff\xfe\x00", "SHA256SUMS"),
+    "half sums": (SUMS, lambda c: b"0123", "SHA256SUMS"),
+    "no files": ("*", None, "SHA256"),
 }
+
+
+def spoil(folder, kind="cut"):
+    """Damage a checkpoint, and tell what should be said of it."""
+    pattern, change, words = DAMAGES[kind]
+    for path in list(folder.glob(pattern)):
+        content = path.read_bytes()
+        path.unlink()
+        if change is not None:
+            path.write_bytes(change(content))
+    return words
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_damaged_one_is_set_aside(kind, checkpointer, tmp_path, caplog):
     old, new = save_two(checkpointer)
-    spoil, words = DAMAGES[kind]
-    spoil(new.path)
+    words = spoil(new.path, kind)
     left = {path.name: path.read_bytes() for path in new.path.iterdir()}
     assert checkpointer.newest_whole() == old.path
     assert names(tmp_path) == sorted([old.path.name, new.path.name])
@@ -236,7 +222,7 @@ def test_damaged_one_is_set_aside(kind, checkpointer, tmp_path, caplog):
 
 def test_all_are_damaged(checkpointer, tmp_path):
     for saved in save_two(checkpointer):
-        cut(saved.path)
+        spoil(saved.path)
     assert checkpointer.recover_if_possible() is None
     assert checkpointer.newest_whole() is None
     assert all(name.startswith("damaged+") for name in names(tmp_path))
@@ -253,7 +239,7 @@ def test_file_that_looks_like_a_checkpoint(checkpointer, tmp_path):
 def test_best_is_taken_of_those_that_are_whole(checkpointer):
     old, new = save_two(checkpointer)
     best = checkpointer.save_checkpoint(meta={"loss": 0.5})
-    cut(best.path)
+    spoil(best.path)
     found = checkpointer.recover_if_possible(min_key="loss")
     assert found.path == old.path  # of loss 1; the new one has 2
     assert weight(checkpointer) == 1.0

@@ -1,6 +1,5 @@
 """Steps, what is left out of them, and where a run stops and goes on."""
 
-import contextlib
 import copy
 import functools
 import itertools
@@ -10,7 +9,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -33,11 +31,16 @@ import train
 from dpcl_dprnn.common.distributed import place
 from dpcl_dprnn.common.errors import Stopped, UserError
 from dpcl_dprnn.training.checkpoints import write_sums
-from dpcl_dprnn.training.engine import CLIP_FEWEST
+from dpcl_dprnn.training.gradients import FEWEST
 from dpcl_dprnn.training.schedule import TrapezoidSchedule
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
 ADAMW = {"optimizer": torch.optim.AdamW}
+LIKE_LENGTH = {
+    "points": 17,
+    "lengths": [1.0 + 0.17 * n % 3 for n in range(17)],
+    "max_seconds": 6.0,  # 10 batches in the first epoch, 11 in the second
+}
 
 
 def losses_by_hand(points, names, weights):
@@ -46,6 +49,38 @@ def losses_by_hand(points, names, weights):
     x, y = points.x[chosen], points.y[chosen, 0]
     error = x @ weights[:3] + weights[3] - y
     return error**2 + 0.5 * error.abs()
+
+
+def check_steps(toy, points):
+    """Each gradient is that of the mean over the step's utterances."""
+    for _, names, before, slope in toy.taken:
+        wanted = by_hand(points, names, before)
+        torch.testing.assert_close(slope, wanted, **CLOSE)
+
+
+def weights_before(toy):
+    """Those before each step, and after the last."""
+    return [before for *_, before, _ in toy.taken] + [weights(toy)]
+
+
+def terminate_in(toy, *where):
+    """Send SIGTERM in a stage, an epoch and a batch of it."""
+
+    def spoil(stage, names, losses):
+        if (stage, toy.epoch, toy.step) == where:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    toy.spoil = spoil
+
+
+def stopped(where, *arguments, **options):
+    """A toy that SIGTERM has stopped in a stage, an epoch and a batch."""
+    toy = make_toy(*arguments, **options)
+    terminate_in(toy, *where)
+    with pytest.raises(Stopped):
+        toy.train()
+    return toy
 
 
 # Steps
@@ -67,9 +102,7 @@ def test_step_is_that_of_the_mean_over_its_utterances(
     ).train()
     batches = count // 2 if drop_last else -(-count // 2)
     assert len(toy.taken) == toy.optimizer_step == 2 * -(-batches // factor)
-    for _, names, before, slope in toy.taken:
-        wanted = by_hand(points, names, before)
-        torch.testing.assert_close(slope, wanted, **CLOSE)
+    check_steps(toy, points)
     for epoch in (1, 2):
         used = [n for e, names, *_ in toy.taken if e == epoch for n in names]
         assert len(used) == len(set(used)) == min(count, 2 * batches)
@@ -77,45 +110,51 @@ def test_step_is_that_of_the_mean_over_its_utterances(
 
 def test_steps_of_batches_of_like_length(tmp_path):
     """They hold different numbers of utterances, and all count alike."""
-    points, lengths = Points(17), [1.0 + n % 5 for n in range(17)]
-    toy = make_toy(
-        *(tmp_path, points),
-        lengths=lengths,
-        max_seconds=8.0,
-        grad_accumulation_factor=2,
-    ).train()
+    options = {**LIKE_LENGTH, "points": Points(17)}
+    toy = make_toy(tmp_path, **options, grad_accumulation_factor=2).train()
     sizes = {len(batch) for batch in toy.train_sampler.batches}
     assert len(sizes) > 2
     assert sum(len(names) for _, names, *_ in toy.taken) == 17
-    for _, names, before, slope in toy.taken:
-        wanted = by_hand(points, names, before)
-        torch.testing.assert_close(slope, wanted, **CLOSE)
+    check_steps(toy, options["points"])
 
 
-def test_step_limit_ends_the_run_and_no_run_goes_beyond(tmp_path):
-    """Also one that is started again, however often."""
-    arguments = {"points": 8, "epochs": 9, "optimizer_step_limit": 6}
-    toy = make_toy(tmp_path, **arguments).train()
-    assert len(toy.taken) == 6
+SCHEDULE = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=16)
+
+
+@pytest.mark.parametrize(
+    "steps, arguments",
+    [
+        (6, {"points": 8, "optimizer_step_limit": 6}),
+        (16, {"points": 20, "schedule": SCHEDULE}),
+    ],
+)
+def test_limit_ends_the_run_and_no_run_goes_beyond(steps, arguments, tmp_path):
+    """In the middle of an epoch; one that is started again has no more."""
+    toy = make_toy(tmp_path, epochs=9, **arguments).train()
+    assert len(toy.taken) == steps
     assert [entry[:2] for entry in toy.log] == [
         *(("TRAIN", 1), ("VALID", 1), ("TRAIN", 2), ("VALID", 2))
     ]
-    again = make_toy(tmp_path, **arguments).train()
+    again = make_toy(tmp_path, epochs=9, **arguments).train()
     assert not again.taken and not again.log
     assert torch.equal(weights(again), weights(toy))
 
 
-def test_norm_in_the_log_is_that_before_clipping(tmp_path):
-    """And a clipped step of plain descent is as long as it may be."""
-    points = Points(8)
-    toy = make_toy(tmp_path, points, max_grad_norm=0.1).train()
+@pytest.mark.parametrize("quantile", [None, 0.5])
+def test_norm_in_the_log_is_that_before_clipping(quantile, tmp_path):
+    """And a clipped step of plain descent is as long as it may be, whatever
+    is usual.
+    """
+    points = Points(40)
+    options = {"clip_quantile": quantile, "max_grad_norm": 0.1}
+    toy = make_toy(tmp_path, points, **options).train()
     slopes = [by_hand(points, *entry[1:3]) for entry in toy.taken]
     norms = [float(slope.norm()) for slope in slopes]
     assert min(norms) > 0.1
     (_, _, stats), _ = toy.log
-    assert stats["grad_norm"] == pytest.approx(sum(norms) / 4, rel=1e-9)
-    for entry, after in zip(toy.taken, toy.taken[1:], strict=False):
-        length = float((after[2] - entry[2]).norm())
+    assert stats["grad_norm"] == pytest.approx(sum(norms) / 20, rel=1e-9)
+    for before, after in itertools.pairwise(weights_before(toy)):
+        length = float((after - before).norm())
         assert length == pytest.approx(0.05 * 0.1, rel=1e-4)
 
 
@@ -258,7 +297,7 @@ def test_step_that_is_not_finite_is_not_taken(kind, tmp_path, warnings):
 
     toy.spoil = watch
     toy.train()
-    ends = [entry[2] for entry in toy.taken[1:]] + [weights(toy)]
+    ends = weights_before(toy)[1:]
     states.append(toy.optimizer.state_dict()["state"])
     for number, (epoch, names, before, _) in enumerate(toy.taken):
         same = torch.equal(ends[number], before)
@@ -530,13 +569,9 @@ def test_validation_of_all_processes_names_what_is_left_out(
         assert run["valid"]["log"][1][2]["nonfinite"] == 3
 
 
-def stopped_run(folder, batch, **arguments):
-    """Stop a run by SIGTERM after a batch."""
-    toy = make_toy(folder, **arguments)
-    terminate_in(toy, "TRAIN", 1, batch)
-    with contextlib.suppress(Stopped):
-        toy.train()
-    return weights(toy)
+def stopped_run(*arguments, **options):
+    """What a process has when its run was stopped."""
+    return weights(stopped(*arguments, **options))
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -546,7 +581,8 @@ def test_going_on_with_other_processes(before, after, factor, tmp_path):
     folder = tmp_path / "run"
     arguments = {"points": 24, "grad_accumulation_factor": factor}
     batch = {1: 6, 2: 4}[before]  # 12 or 16 of 24 utterances
-    stop = functools.partial(stopped_run, folder, batch, **arguments)
+    where = ("TRAIN", 1, batch)
+    stop = functools.partial(stopped_run, where, folder, **arguments)
     goes_on = functools.partial(toy_run, folder, **arguments)
     if before == 1:
         stop()
@@ -571,17 +607,10 @@ def test_going_on_with_other_processes(before, after, factor, tmp_path):
 # Learning rate and clipping
 
 
-def test_schedule_sets_each_rate_and_ends_the_run(tmp_path):
-    """In the middle of an epoch; one that is started again has no more."""
-    schedule = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=16)
-    arguments = {"points": 20, "epochs": 9, "schedule": schedule}
-    toy = make_toy(tmp_path, **arguments).train()
-    wanted = [schedule.rate(n + 1, n / 16) for n in range(16)]
+def test_schedule_sets_each_rate(tmp_path):
+    toy = make_toy(tmp_path, 20, epochs=9, schedule=SCHEDULE).train()
+    wanted = [SCHEDULE.rate(n + 1, n / 16) for n in range(16)]
     assert toy.rates == wanted and wanted[5] == 0.05 > wanted[-1] > 0
-    assert [entry[:2] for entry in toy.log] == [
-        *(("TRAIN", 1), ("VALID", 1), ("TRAIN", 2), ("VALID", 2))
-    ]
-    assert not make_toy(tmp_path, **arguments).train().taken
 
 
 def test_run_is_lengthened(tmp_path):
@@ -590,11 +619,9 @@ def test_run_is_lengthened(tmp_path):
     longer = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=40)
     arguments = {"points": 20, "epochs": 9}
     whole = make_toy(tmp_path / "a", schedule=longer, **arguments).train()
-    first = make_toy(tmp_path / "b", schedule=short, **arguments)
-    terminate_in(first, "TRAIN", 2, 3)
-    with pytest.raises(Stopped):
-        first.train()
-    second = make_toy(tmp_path / "b", schedule=longer, **arguments).train()
+    arguments["folder"] = tmp_path / "b"
+    first = stopped(("TRAIN", 2, 3), schedule=short, **arguments)
+    second = make_toy(schedule=longer, **arguments).train()
     assert len(first.taken) == 13
     assert first.rates + second.rates == whole.rates
     assert torch.equal(weights(second), weights(whole))
@@ -680,12 +707,12 @@ def test_processes_agree_on_the_time(tmp_path):
 def test_gradients_are_clipped_to_what_is_usual(quantile, tmp_path):
     """By plain SGD a step is the gradient, at most of the quantile's norm."""
     toy = make_toy(tmp_path, 60, epochs=2, clip_quantile=quantile).train()
-    before = [w for *_, w, _ in toy.taken] + [weights(toy)]
+    before = weights_before(toy)
     norms = [float(slope.norm()) for *_, slope in toy.taken]
     clipped = 0
     for number, (*_, start, slope) in enumerate(toy.taken):
         most = 1e9
-        if number >= CLIP_FEWEST:
+        if number >= FEWEST:
             most = np.quantile(norms[:number], quantile)
         clipped += norms[number] > most
         taken = slope * min(1.0, most / norms[number])
@@ -695,76 +722,45 @@ def test_gradients_are_clipped_to_what_is_usual(quantile, tmp_path):
     assert 5 < clipped < 55
 
 
-def test_largest_norm_holds_whatever_is_usual(tmp_path):
-    options = {"clip_quantile": 0.5, "max_grad_norm": 0.1}
-    toy = make_toy(tmp_path, 60, **options).train()
-    before = [w for *_, w, _ in toy.taken] + [weights(toy)]
-    steps = [(b - a).norm() for a, b in itertools.pairwise(before)]
-    assert max(steps) == pytest.approx(0.05 * 0.1, rel=1e-4)
-
-
-def test_usual_norms_are_remembered(tmp_path):
-    arguments = {"points": 60, "epochs": 2, "clip_quantile": 0.5}
-    whole = make_toy(tmp_path / "whole", **arguments).train()
-    first = make_toy(tmp_path / "stopped", **arguments)
-    terminate_in(first, "TRAIN", 1, 25)
-    with pytest.raises(Stopped):
-        first.train()
-    second = make_toy(tmp_path / "stopped", **arguments).train()
-    assert torch.equal(weights(second), weights(whole))
-
-
 # Stopping and going on
 
 
-def terminate_in(toy, *where):
-    """Send SIGTERM in a stage, an epoch and a batch of it."""
-
-    def spoil(stage, names, losses):
-        if (stage, toy.epoch, toy.step) == where:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return losses
-
-    toy.spoil = spoil
-
-
-@pytest.mark.parametrize("batch", [1, 3, 4, 7])
-@pytest.mark.parametrize("factor", [1, 2])
-def test_stopped_run_goes_on_bit_for_bit(batch, factor, tmp_path):
-    """SIGTERM in the second of three epochs, of seven batches."""
-    arguments = {
-        **ADAMW,
-        "points": 13,
-        "epochs": 3,
-        "grad_accumulation_factor": factor,
-    }
+@pytest.mark.parametrize(
+    "arguments, where, taken",
+    [
+        *(
+            (
+                {"points": 13, "grad_accumulation_factor": factor},
+                ("TRAIN", 2, batch),
+                -(-7 // factor) + -(-batch // factor),
+            )
+            for factor in (1, 2)
+            for batch in (1, 3, 4, 7)
+        ),
+        # The epoch's training is not done again.
+        ({"points": 8}, ("VALID", 1, 2), 4),
+        ({"points": 60, "clip_quantile": 0.5}, ("TRAIN", 1, 25), 25),
+        (LIKE_LENGTH, ("VALID", 2, 1), 21),
+    ],
+)
+def test_stopped_run_goes_on_bit_for_bit(arguments, where, taken, tmp_path):
+    arguments = {**ADAMW, **arguments, "epochs": 3}
     whole = make_toy(tmp_path / "whole", **arguments).train()
-    first = make_toy(tmp_path / "stopped", **arguments)
-    terminate_in(first, "TRAIN", 2, batch)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Stopped, match=r"after batch \d of epoch 2"):
-        first.train()
+    first = stopped(where, tmp_path / "stopped", **arguments)
     assert signal.getsignal(signal.SIGTERM) == before
     second = make_toy(tmp_path / "stopped", **arguments).train()
     assert len(first.taken) + len(second.taken) == len(whole.taken)
-    assert len(first.taken) == -(-7 // factor) + -(-batch // factor)
+    assert len(first.taken) == taken
+    assert where[0] == "TRAIN" or first.step == where[2]  # at once
     assert torch.equal(weights(first), second.taken[0][2])
     assert torch.equal(weights(second), weights(whole))
-    assert averages(first.log + second.log) == averages(whole.log)
-
-
-def test_stopped_in_validation(tmp_path):
-    """At once, and the epoch's training is not done again."""
-    whole = make_toy(tmp_path / "whole", 8, epochs=2, **ADAMW).train()
-    first = make_toy(tmp_path / "stopped", 8, epochs=2, **ADAMW)
-    terminate_in(first, "VALID", 1, 2)
-    with pytest.raises(Stopped):
-        first.train()
-    assert first.step == 2  # of three
-    second = make_toy(tmp_path / "stopped", 8, epochs=2, **ADAMW).train()
-    assert [epoch for epoch, *_ in second.taken] == [2] * 4
-    assert torch.equal(weights(second), weights(whole))
-    assert averages(second.log) == averages(whole.log)
+    log, first_log, second_log = map(
+        averages, (whole.log, first.log, second.log)
+    )
+    assert first_log == log[: len(first_log)]
+    assert second_log == log[-len(second_log) :]
+    assert len(first_log) + len(second_log) >= len(log)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -820,28 +816,9 @@ def test_left_out_steps_are_remembered(tmp_path):
     points = Points(12)
     points.x[[1, 9]] = math.nan
     arguments = {"shuffle": False, "nonfinite_patience": 1}
-    toy = make_toy(tmp_path, points, **arguments)
-    terminate_in(toy, "TRAIN", 1, 2)
-    with pytest.raises(Stopped):
-        toy.train()
+    stopped(("TRAIN", 1, 2), tmp_path, points, **arguments)
     with pytest.raises(UserError, match="step 2 of the epoch"):
         make_toy(tmp_path, points, **arguments).train()
-
-
-def test_only_the_main_thread_listens(tmp_path):
-    """Where Python allows no handlers, training goes without."""
-    toy, errors = make_toy(tmp_path), []
-
-    def run():
-        try:
-            toy.train()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert not errors and len(toy.taken) == 5
 
 
 # The recipe
@@ -918,6 +895,16 @@ def same(state, other):
     return all(torch.equal(state[key], other[key]) for key in other)
 
 
+def exported(folder):
+    return weights_of(folder / "model" / "separator.ckpt")
+
+
+@pytest.fixture
+def again(averaged_run, tmp_path):
+    """A copy of the run."""
+    return shutil.copytree(averaged_run[0], tmp_path / "again")
+
+
 def test_averaged_weights_are_tested_and_exported(data, averaged_run, tmp_path):
     """And those that are trained go on as if there were none."""
     folder, left = averaged_run
@@ -926,49 +913,42 @@ def test_averaged_weights_are_tested_and_exported(data, averaged_run, tmp_path):
     *_, checkpoint = sorted((folder / "save").glob("CKPT+*"))
     raw = weights_of(checkpoint / "separator.ckpt")
     kept = weights_of(checkpoint / "averaged.ckpt")
-    exported = weights_of(folder / "model" / "separator.ckpt")
     assert kept["steps"] == 4 and set(kept["average"]) == set(plain)
-    assert same(raw, plain) and same(exported, kept["average"])
-    assert same(left, exported) and not same(raw, exported)
+    assert same(raw, plain) and same(exported(folder), kept["average"])
+    assert same(left, exported(folder)) and not same(raw, left)
 
 
-def test_best_checkpoint_is_tested(averaged_run, data, tmp_path):
+def test_best_checkpoint_is_tested(averaged_run, again, data):
     """By its loss, whatever is newer."""
-    folder, left = averaged_run
-    shutil.copytree(folder, tmp_path / "run")
-    *_, best = sorted((tmp_path / "run" / "save").glob("CKPT+*"))
+    *_, best = sorted((again / "save").glob("CKPT+*"))
     worse = best.with_name("CKPT+2100-01-01+00-00-00+00")
     shutil.copytree(best, worse)
+    nothing = {
+        name: torch.zeros_like(value)
+        for name, value in weights_of(worse / "separator.ckpt").items()
+    }
+    torch.save(nothing, worse / "separator.ckpt")
+    torch.save({"steps": 1, "average": {}}, worse / "averaged.ckpt")
     for path, loss, moment in ((best, -99.0, 1e9), (worse, 99.0, 2e9)):
         meta = {"end-of-epoch": True, "epoch": 1, "loss": loss}
         meta["unixtime"] = moment
         (path / "CKPT.yaml").write_text(yaml.safe_dump(meta))
-    for name in ("separator", "averaged"):
-        state = weights_of(worse / f"{name}.ckpt")
-        torch.save(
-            {k: torch.zeros_like(v) for k, v in state.items()}
-            if name == "separator"
-            else {"steps": 1, "average": {}},
-            worse / f"{name}.ckpt",
-        )
-    for path in (best, worse):
         write_sums(path)
     words = ("--test_only", "--batch_size=2")
-    train_tiny(*words, *where(data, tmp_path / "run"), evaluate=True)
-    exported = weights_of(tmp_path / "run" / "model" / "separator.ckpt")
-    assert same(exported, left)
+    train_tiny(*words, *where(data, again), evaluate=True)
+    assert same(exported(again), averaged_run[1])
 
 
-def test_averaged_weights_without_being_asked_for(data, averaged_run, tmp_path):
+def test_averaged_weights_without_being_asked_for(
+    averaged_run, again, data, tmp_path
+):
     """By --test_only and --pretrained: it is they that were the best."""
     folder, left = averaged_run
-    shutil.copytree(folder, tmp_path / "run")
-    scores = (tmp_path / "run" / "test_results.csv").read_text()
+    scores = (again / "test_results.csv").read_text()
     words = ("--test_only", "--batch_size=2")
-    train_tiny(*words, *where(data, tmp_path / "run"), evaluate=True)
-    assert (tmp_path / "run" / "test_results.csv").read_text() == scores
-    exported = weights_of(tmp_path / "run" / "model" / "separator.ckpt")
-    assert same(exported, left)
+    train_tiny(*words, *where(data, again), evaluate=True)
+    assert (again / "test_results.csv").read_text() == scores
+    assert same(exported(again), left)
     words = ("--number_of_epochs=1", "--lr=0", "--batch_size=2")
     pretrained = f"--pretrained={folder / 'save'}"
     _, tuned = train_tiny(*words, pretrained, *where(data, tmp_path / "tuned"))
@@ -1076,17 +1056,6 @@ def test_recipe_survives_crops_of_nothing(
     assert "nonfinite" not in stats["train"]
     assert all(map(math.isfinite, stats["train"].values()))
     assert all(torch.isfinite(value).all() for value in weights.values())
-
-
-def test_recipe_names_utterances_that_hold_nan(data, tmp_path, monkeypatch):
-    items = Items([400] * 8)
-    items[3]["mixture"][7] = math.nan
-    words = ("--batch_size=2", "--number_of_epochs=2")
-    history, weights = train_on(items, monkeypatch, data, tmp_path, *words)
-    assert [stats["train"]["nonfinite"] for stats in history] == [1, 1]
-    assert all(torch.isfinite(value).all() for value in weights.values())
-    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
-    assert log.count(": u3. The step is not taken.") == 2
 
 
 def test_worker_that_dies(data, tmp_path, monkeypatch, capsys):

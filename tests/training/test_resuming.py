@@ -10,11 +10,7 @@ from tiny_run import MINI, make_mixtures, train_tiny
 import train
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.training import resuming as settings
-from dpcl_dprnn.training.checkpoints import (
-    AtomicCheckpointer,
-    damage,
-    write_sums,
-)
+from dpcl_dprnn.training.checkpoints import AtomicCheckpointer
 from dpcl_dprnn.training.resuming import Settings
 
 HPARAMS = """
@@ -210,13 +206,3 @@ def test_refused_run_touches_nothing(tmp_path, capsys):
     assert tree(tmp_path / "out") == before
     history, _ = train_tiny(*words, "--number_of_epochs=2")
     assert [stats["epoch"] for stats in history] == [2]
-
-
-def test_sums_do_not_sum_themselves(tmp_path):
-    (tmp_path / "a").write_text("a")
-    write_sums(tmp_path)
-    write_sums(tmp_path)
-    assert (tmp_path / "SHA256SUMS").read_text().count("\n") == 1
-    assert damage(tmp_path) is None
-    (tmp_path / "a").write_text("b")
-    assert damage(tmp_path) == "a is cut off or changed"

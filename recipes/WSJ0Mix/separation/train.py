@@ -22,12 +22,17 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import if_main_process
 
-from dpcl_dprnn.common.distributed import Shard, leave_group, on_main, place
+from dpcl_dprnn.common.distributed import (
+    Shard,
+    leave_group,
+    lost_process,
+    on_main,
+    place,
+)
 from dpcl_dprnn.common.errors import (
     Stopped,
     UserError,
     first_line,
-    lost_process,
     told_once,
     writing_error,
 )

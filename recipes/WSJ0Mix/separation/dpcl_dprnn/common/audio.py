@@ -4,16 +4,14 @@ import contextlib
 import functools
 import io
 import math
-import os
-import pathlib
 import re
-import tempfile
 import typing
 
 import numpy as np
 import soundfile
 
-from .errors import UserError, writing_error
+from .errors import UserError
+from .files import atomic_path
 
 SOUND_SUFFIXES = (".wav", ".flac")
 
@@ -29,56 +27,6 @@ class AudioInfo(typing.NamedTuple):
     frames: int  # samples in each channel
     format: str  # of libsndfile, such as WAV
     subtype: str  # of libsndfile, such as PCM_16
-
-
-@contextlib.contextmanager
-def atomic_path(path):
-    """Give a temporary path that becomes `path` only if the block succeeds.
-
-    A reader therefore sees the old file or the whole new one, never a part.
-    Missing parent folders are made.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file to write.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to write; same folder and suffix, hidden name.
-
-    Raises
-    ------
-    UserError
-        When the file cannot be written, see `errors.writing_error`.
-    """
-    path = pathlib.Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=".", suffix=path.suffix
-        )
-        os.close(handle)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        yield pathlib.Path(temporary)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise writing_error(path, error) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def write_text(path, text):
-    """Write a text file whole or not at all (see `atomic_path`)."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def write_wav(path, samples, rate):

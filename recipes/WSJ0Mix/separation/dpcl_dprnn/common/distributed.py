@@ -9,7 +9,7 @@ from speechbrain.utils.distributed import (
     run_on_main,
 )
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 
 def place():
@@ -30,28 +30,16 @@ def place():
     return get_rank(), torch.distributed.get_world_size()
 
 
-class Shard(torch.utils.data.Dataset):
+class Shard(torch.utils.data.Subset):
     """This process's part of a dataset: every n-th item of n processes.
 
     Unlike DistributedSampler it repeats no item to make the parts equal, so
     that each utterance is scored once.
-
-    Arguments
-    ---------
-    dataset : Dataset
-        What to share among the processes.
     """
 
     def __init__(self, dataset):
-        self.dataset = dataset
         rank, ranks = place()
-        self.indices = range(rank, len(dataset), ranks)
-
-    def __len__(self):
-        return len(self.indices)
-
-    def __getitem__(self, index):
-        return self.dataset[self.indices[index]]
+        super().__init__(dataset, range(rank, len(dataset), ranks))
 
 
 def gather(value):
@@ -120,6 +108,44 @@ def on_main(function, **arguments):
         error.everywhere = True
         raise error
     return value
+
+
+def lost_process(error):
+    """One line on a process, or memory, that is gone; None of other errors.
+
+    Arguments
+    ---------
+    error : RuntimeError
+        As PyTorch raises it where a worker of a loader dies, and in a process
+        of a distributed run where another one does.
+
+    Returns
+    -------
+    str or None
+
+    Example
+    -------
+    >>> lost_process(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
+    'A worker that loads data has died (DataLoader worker (pid 7) is killed by signal: Killed). If memory ran out, lower --num_workers or --batch_size; the same command goes on from the last checkpoint.'
+    """
+    line = first_line(error).rstrip(". ")
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"The GPU's memory is full ({line}). Lower --batch_size."
+    if "DataLoader worker" in line:
+        return (
+            f"A worker that loads data has died ({line}). If memory ran out, "
+            "lower --num_workers or --batch_size; the same command goes on "
+            "from the last checkpoint."
+        )
+    # The errors of NCCL and of the store have a type; Gloo's name its files.
+    is_gloos = "gloo" in str(error).lower()
+    if isinstance(error, torch.distributed.DistError) or is_gloos:
+        return (
+            f"Another process of this run has ended ({line[:200]}). Its own "
+            "message says why; the same command goes on from the last "
+            "checkpoint."
+        )
+    return None
 
 
 def leave_group():

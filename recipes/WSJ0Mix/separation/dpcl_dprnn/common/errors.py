@@ -14,9 +14,17 @@ class UserError(Exception):
     The message is one line that says what is wrong, in which file or key,
     and what to do. The command-line programs print it without a traceback
     and exit with status 1.
+
+    Arguments
+    ---------
+    message : str
+    everywhere : bool
+        Whether all processes of a run have it alike: the first one tells it.
     """
 
-    everywhere = False  # on all processes of a run alike: the first tells it
+    def __init__(self, message, everywhere=False):
+        super().__init__(message)
+        self.everywhere = everywhere
 
 
 @contextlib.contextmanager
@@ -42,43 +50,6 @@ class Stopped(Exception):
     def __init__(self, message, together=True):
         super().__init__(message)
         self.together = together
-
-
-def lost_process(error):
-    """One line on a process, or memory, that is gone; None of other errors.
-
-    Arguments
-    ---------
-    error : RuntimeError
-        As PyTorch raises it where a worker of a loader dies, and in a process
-        of a distributed run where another one does.
-
-    Returns
-    -------
-    str or None
-
-    Example
-    -------
-    >>> lost_process(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
-    'A worker that loads data has died (DataLoader worker (pid 7) is killed by signal: Killed). If memory ran out, lower --num_workers or --batch_size; the same command goes on from the last checkpoint.'
-    """
-    line = first_line(error).rstrip(". ")
-    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's
-        return f"The GPU's memory is full ({line}). Lower --batch_size."
-    if "DataLoader worker" in line:
-        return (
-            f"A worker that loads data has died ({line}). If memory ran out, "
-            "lower --num_workers or --batch_size; the same command goes on "
-            "from the last checkpoint."
-        )
-    text = str(error).lower()
-    if any(word in text for word in ("gloo", "nccl", "by peer", "tcpstore")):
-        return (
-            f"Another process of this run has ended ({line[:200]}). Its own "
-            "message says why; the same command goes on from the last "
-            "checkpoint."
-        )
-    return None
 
 
 def first_line(error):

@@ -3,12 +3,12 @@
 import collections
 import concurrent.futures
 import contextlib
-import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import types
 
 import tqdm
 
@@ -26,10 +26,10 @@ def parallel_map(
     Arguments
     ---------
     function : callable
-        Takes an item. It and the items have to be picklable, and what its
-        module imports costs each process that time.
+        Takes an item. It and the items have to be picklable; it belongs to
+        a module that is imported, whose imports cost each process their time.
     items : sequence
-        What to call it on.
+        What to call it on; slices of it go to the processes.
     unit : str
         What the progress bar counts.
     jobs : int, optional
@@ -78,14 +78,20 @@ def _cores():
 
 
 def _in_processes(function, items, jobs, chunk):
+    """The results of calls in processes, a few batches ahead."""
     waiting = collections.deque()
     with processes(jobs) as submit:
-        for batch in _batches(items, chunk):
+        for first in range(0, len(items), chunk):
+            batch = items[first : first + chunk]
             waiting.append(submit(_call_all, function, batch))
             if len(waiting) > 3 * jobs:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _call_all(function, batch):
+    return [function(item) for item in batch]
 
 
 @contextlib.contextmanager
@@ -124,10 +130,9 @@ def processes(jobs):
         initializer=_start_worker,
     )
 
-    def submit(function, *arguments):
-        called = arguments[0] if function is _call_all else function
-        with _starting(called):
-            return pool.submit(function, *arguments)
+    def submit(*call):
+        with _starting():
+            return pool.submit(*call)
 
     try:
         yield submit
@@ -148,34 +153,19 @@ def call_now(function, *arguments):
 
 
 @contextlib.contextmanager
-def _starting(function):
-    """What processes that start in this block are spared.
-
-    They would import the program that is running, PyTorch and all, although
-    they call a function of another module; and Ctrl-C in their first second,
-    before they ignore it, would show their tracebacks.
+def _starting():
+    """Processes that start in this block do not import the program that is
+    running, PyTorch and all, and Ctrl-C does not reach them before they
+    ignore it.
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    main, hidden = vars(sys.modules["__main__"]), {}
-    if getattr(function, "__module__", None) != "__main__":
-        names = {"__file__", "__spec__"} & main.keys()
-        hidden = {name: main.pop(name) for name in names}
-        main["__spec__"] = None
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
-        main.update(hidden)
+        sys.modules["__main__"] = program
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # may raise
-
-
-def _batches(items, size):
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
-
-
-def _call_all(function, batch):
-    return [function(item) for item in batch]
 
 
 def _start_worker():

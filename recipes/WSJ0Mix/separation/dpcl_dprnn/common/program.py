@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from .errors import Stopped, UserError, lost_process, writing_error
+from .errors import Stopped, UserError, writing_error
 
 
 def run_program(name, function, *args, sigterm=True):
@@ -57,6 +57,8 @@ def run_program(name, function, *args, sigterm=True):
         if _is_told_here(error):
             line = f"error: {_one_line(error)}"
     except RuntimeError as error:
+        from .distributed import lost_process  # with PyTorch, that takes time
+
         line = lost_process(error)
         if line is None:
             raise
@@ -106,17 +108,22 @@ def _stopped(name, error):
 
 
 @contextlib.contextmanager
+def sigterm_calls(handler):
+    """Call a function of `signal.signal` at SIGTERM within the block."""
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def exit_on_sigterm():
     """Make SIGTERM an exception within the block, so that what is half
     written is removed.
 
     Not for training: a process that waits for others could not be ended.
     """
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return sigterm_calls(lambda *_: sys.exit(143))
 
 
 def flush_output():

@@ -102,16 +102,8 @@ class TrainingBatches(Sampler):
         return batches
 
     def utterances(self, first, last):
-        """How many utterances all processes have in some batches.
-
-        Arguments
-        ---------
-        first, last : int
-            The batches' numbers in the epoch, from 1; both count.
-
-        Returns
-        -------
-        int
+        """How many utterances all processes have in the epoch's batches of the
+        numbers `first` (from 1) to `last`.
         """
         return sum(len(batch) for batch in self.batches[first - 1 : last])
 
@@ -150,11 +142,6 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
         When there are too few utterances, or an option is not one of a
         loader.
     """
-    if max_seconds is not None and not max_seconds > 0:
-        raise UserError(
-            f"max_batch_seconds is {max_seconds}; a number above 0 is needed, "
-            "or null for batches of batch_size."
-        )
     options = dict(options)
     batches = TrainingBatches(
         lengths,

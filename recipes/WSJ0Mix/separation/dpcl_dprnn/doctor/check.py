@@ -8,8 +8,8 @@ import os
 import pathlib
 import sys
 
-from ..common.audio import write_text
 from ..common.errors import UserError
+from ..common.files import write_text
 from ..datasets.data_sets import find_data_sets
 from .examiner import Reader
 from .mixtures import examine_mixtures

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import torch
 
-from ..common.audio import atomic_path
+from ..common.files import atomic_path
 from ..model.targets import bin_weights, dominant_source
 from .speakers import audible
 

@@ -10,7 +10,7 @@ import time
 import typing
 
 from ..common.errors import UserError, first_line
-from ..common.folders import walk
+from ..common.files import walk
 from .recordings import FileRecording, count_frames
 from .separator import WINDOW
 from .voice_files import VOICES, write_together, write_voices, written_before

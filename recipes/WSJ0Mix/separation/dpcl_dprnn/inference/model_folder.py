@@ -19,7 +19,7 @@ from hyperpyyaml.core import recursive_update
 from ruamel.yaml import YAML
 
 from .. import __version__
-from ..common.audio import atomic_path, write_text
+from ..common.files import atomic_path, write_text
 
 HPARAMS, WEIGHTS, CARD = "hyperparams.yaml", "separator.ckpt", "README.md"
 NEEDED = (

@@ -6,8 +6,9 @@ import typing
 
 import numpy as np
 
-from ..common.audio import atomic_path, write_wav
+from ..common.audio import write_wav
 from ..common.errors import UserError
+from ..common.files import atomic_path
 from ..report.spectra import shared_scale, stft, track_figure
 from .recordings import (
     HIGHEST,

@@ -13,8 +13,8 @@ import pathlib
 import shutil
 import typing
 
-from ..common.audio import write_text
 from ..common.errors import UserError
+from ..common.files import write_text
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from ..common.audio import write_text
 from ..common.errors import UserError
+from ..common.files import write_text
 from ..speech.speakers import find_speakers
 from .lists import draw_mixtures, format_mixture, mixture_name
 from .places import Source, already_there

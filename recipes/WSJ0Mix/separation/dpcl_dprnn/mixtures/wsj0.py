@@ -11,7 +11,7 @@ import pathlib
 import typing
 
 from ..common.errors import UserError, few
-from ..common.folders import pass_over, walk
+from ..common.files import pass_over, walk
 from .lists import mixture_name, read_lines, read_list
 
 # Best first: a converted file may come from the wrong microphone.

@@ -6,7 +6,7 @@ import pathlib
 import jinja2
 import numpy as np
 
-from ..common.audio import write_text
+from ..common.files import write_text
 from ..evaluation.scoring import RESULT_FILES, SPEAKERS, TEST_SET
 from .figures import NAMES, curve_figure, shown
 from .files import read_results

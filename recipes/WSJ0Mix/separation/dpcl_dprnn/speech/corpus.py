@@ -14,8 +14,8 @@ import pathlib
 import tempfile
 from importlib.util import find_spec
 
-from ..common.audio import write_text
 from ..common.errors import UserError, writing_error
+from ..common.files import write_text
 from .espeak import run_job
 from .synthetic import draw_speakers
 

@@ -11,7 +11,7 @@ import tqdm
 
 from ..common.audio import check_format
 from ..common.errors import UserError
-from ..common.folders import pass_over, walk
+from ..common.files import pass_over, walk
 from .sphere import read_speech, speech_info
 
 logger = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ def speech_files(folder, on_error=pass_over):
     folder : str or Path
         Where to look.
     on_error : callable
-        As of `folders.walk`.
+        As of `files.walk`.
 
     Returns
     -------

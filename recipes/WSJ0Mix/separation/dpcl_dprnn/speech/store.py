@@ -8,8 +8,9 @@ import pathlib
 
 import numpy as np
 
-from ..common.audio import atomic_path, read_audio, resample, write_text
+from ..common.audio import read_audio, resample
 from ..common.errors import UserError
+from ..common.files import atomic_path, write_text
 from ..common.parallel import parallel_map
 from .levels import active_level
 from .speakers import read_utterance

@@ -7,15 +7,12 @@ epoch that do not fill an accumulation, averages processes whatever their
 batches hold, steps on a loss that is not finite, and resumes to other averages.
 """
 
-import collections
-import contextlib
+import dataclasses
+import itertools
 import math
-import signal
 import sys
-import threading
 import time
 
-import numpy as np
 import speechbrain as sb
 import torch
 import yaml
@@ -27,16 +24,45 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.logger import get_logger
 
-from ..common.distributed import gather, highest, place
-from ..common.errors import Stopped, UserError, few, lost_process
-from .gradients import gradient_shares
+from ..common.distributed import gather, highest, lost_process, place
+from ..common.errors import Stopped, UserError, few
+from ..common.program import sigterm_calls
+from .gradients import AutoClip, gradient_shares
 
 logger = get_logger(__name__)
 
 OUTSIDE = "All that was trained is saved."
-CLIP_WINDOW = 512  # steps whose norms tell what is usual
-CLIP_FEWEST = 16  # before which it is not known
 LOST = "Another process had ended: the steps since the last save are lost."
+GO_ON, SAVE, STOP = range(3)  # what to do after a step
+
+
+@dataclasses.dataclass
+class Sums:
+    """What a process has added up in a stage."""
+
+    totals: dict = dataclasses.field(
+        default_factory=dict
+    )  # of the loss's parts
+    count: int = 0  # utterances in them: those whose loss is finite
+    left_out: int = 0  # steps, or batches of validation, whose loss is not
+    norms: float = 0.0  # of the gradients before clipping
+    steps: int = 0  # in them
+    shares: dict = dataclasses.field(default_factory=dict)  # of the gradient
+    seconds: float = 0.0  # that the stage took
+
+    def add(self, parts, finite):
+        """Add the parts of the loss [B] of those utterances where it is
+        finite, on their device: no waiting.
+        """
+        for name, values in parts.items():
+            kept = torch.where(finite, values.detach(), 0.0).sum()
+            self.totals[name] = self.totals.get(name, 0.0) + kept
+        self.count = self.count + finite.sum()
+
+    def in_numbers(self):
+        """The same in Python's numbers."""
+        totals = {name: float(total) for name, total in self.totals.items()}
+        return dataclasses.replace(self, totals=totals, count=int(self.count))
 
 
 @register_checkpoint_hooks
@@ -52,9 +78,7 @@ class Engine(sb.Brain):
     schedule : schedule.TrapezoidSchedule, optional
         Sets the learning rate of each step, and ends the run.
     clip_quantile : float, optional
-        Gradients are clipped to this quantile of the norms of the last 512
-        steps, and never above `max_grad_norm` (AutoClip, Seetharaman et al.,
-        arXiv 2007.14469).
+        See `gradients.AutoClip`; the most is `max_grad_norm`.
     *args, **kwargs
         Of the parent.
     """
@@ -64,18 +88,17 @@ class Engine(sb.Brain):
     def __init__(self, *args, schedule=None, clip_quantile=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.schedule = schedule
-        self.clip_quantile = clip_quantile
+        self.clip = AutoClip(clip_quantile)
         self.stage = None
-        self.progress = None  # of the epoch that a resumed run is in
-        self.scaled = None  # by which its batches have changed, if they have
+        self.resumed = None  # `Sums` of the epoch that a resumed run is in
         self.steps_since = 0  # the last checkpoint
         self.epoch = 1
         self.stepped = 0  # batches of the epoch that are in a step
         self.step_taken = False  # whether the last one was not left out
         self.seconds = 0.0  # of the whole run, at the last step or save
         self.began = self.clock()  # less what earlier runs took
-        self.last_norms = collections.deque(maxlen=CLIP_WINDOW)
-        self.asked_to_stop = self.save_now = self.stop_now = False
+        self.asked_to_stop = False
+        self.due = GO_ON  # what all processes have agreed on
 
     def fit(self, epoch_counter, train_set, valid_set=None, **options):
         """See the parent.
@@ -95,7 +118,7 @@ class Engine(sb.Brain):
             After SIGTERM, when all is saved.
         """
         self.train_sampler = train_set.batch_sampler
-        with self.listening_to_sigterm():
+        with sigterm_calls(self.on_sigterm):
             try:
                 super().fit(epoch_counter, train_set, valid_set, **options)
             except RuntimeError as error:
@@ -106,20 +129,11 @@ class Engine(sb.Brain):
                 saved = LOST if self.stage == sb.Stage.TRAIN else OUTSIDE
                 raise Stopped(saved, together=False) from error
 
-    @contextlib.contextmanager
-    def listening_to_sigterm(self):
-        """Save and stop at SIGTERM, as clusters send it before they kill."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Python's handlers belong to the main thread
-            return
-        before = signal.signal(signal.SIGTERM, self.on_sigterm)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
     def on_sigterm(self, *_):
-        """Stop after the step, or now if nothing would be lost by it."""
+        """Stop after the step, or now if nothing would be lost by it.
+
+        Clusters send SIGTERM before they kill.
+        """
         self.asked_to_stop = True
         if self.stage != sb.Stage.TRAIN:
             raise Stopped(OUTSIDE, together=False)
@@ -127,50 +141,25 @@ class Engine(sb.Brain):
     def on_fit_start(self):
         """Recover; a run that has had all its steps gets no more epochs."""
         super().on_fit_start()
-        if self.scaled is not None:
-            self.go_on_at(*self.scaled)
         self.train_sampler.start = self.step
         self.began = self.clock() - self.seconds
         counter = self.hparams.epoch_counter
-        if self.schedule is not None and self.schedule.max_minutes is not None:
+        if getattr(self.schedule, "max_minutes", None) is not None:
             counter.limit = sys.maxsize
-        between_epochs = self.step == 0
         self.epoch = counter.current + 1
-        if self._optimizer_step_limit_exceeded and between_epochs:
+        if self.step == 0 and self._optimizer_step_limit_exceeded:
             counter.should_stop = True
-
-    def go_on_at(self, factor, batches):
-        """Find the place in the epoch of a run of another number of processes.
-
-        Arguments
-        ---------
-        factor : float
-            By which their batches were larger than now, all together.
-        batches : int
-            That the epoch had.
-        """
-        if self.step == batches:
-            self.step = len(self.train_sampler)
-        elif factor != 1:
-            self.step = int(self.step * factor)
-            self.step -= self.step % self.grad_accumulation_factor
 
     def on_stage_start(self, stage, epoch=None):
         """Begin the sums of the stage, or go on with those of before."""
         self.stage, self.epoch = stage, epoch
+        going_on = None
         if stage == sb.Stage.TRAIN:
-            self.stepped = self.step
-        if self.asked_to_stop and stage != sb.Stage.TRAIN:
+            self.stepped, going_on = self.step, self.resumed
+        elif self.asked_to_stop:
             raise Stopped(OUTSIDE, together=False)
-        progress = (stage == sb.Stage.TRAIN and self.progress) or {}
-        self.progress = None
-        self.totals = dict(progress.get("totals", {}))
-        self.count = progress.get("count", 0)
-        self.left_out = progress.get("left_out", 0)
-        self.norms = progress.get("norms", 0.0)
-        self.shares = progress.get("shares", {})
-        self.steps = progress.get("steps", 0)
-        self.started = time.time() - progress.get("seconds", 0.0)
+        self.sums, self.resumed = going_on or Sums(), None
+        self.started = time.time() - self.sums.seconds
         self.saved, self.steps_since = time.time(), 0
         self.names = []  # of the utterances of the present step
         self.suspects = []  # those, of it or the stage, of no finite loss
@@ -195,29 +184,22 @@ class Engine(sb.Brain):
                 group["lr"] = rate
 
     def step_of(self, batch):
-        """The batches of the present step, and this one's share of its loss.
+        """The last batch of the present step, and the share of this one's mean
+        loss in it.
 
-        Returns
-        -------
-        last : int
-            The number of the last batch of the step.
-        share : float
-            Times the mean loss of this batch gives a gradient that, averaged
-            over processes and added over batches, is that of the mean over
-            all utterances.
+        Shares are such that gradients, averaged over processes and added over
+        batches, are that of the mean over all utterances.
         """
         factor = self.grad_accumulation_factor
         first = (self.step - 1) // factor * factor + 1
         last = first + factor - 1
         if self.train_sampler is None:
             return last, 1 / factor
-        most = len(self.train_sampler)
+        last = min(last, len(self.train_sampler))
         if self.debug:
-            most = min(most, self.debug_batches)
-        last = min(last, most)
-        _, ranks = place()
+            last = min(last, self.debug_batches)
         utterances = self.train_sampler.utterances(first, last)
-        return last, len(batch) * ranks / utterances
+        return last, len(batch) * place()[1] / utterances
 
     def fit_batch(self, batch):
         """Add the gradient of a batch, and step if it is the step's last."""
@@ -231,7 +213,7 @@ class Engine(sb.Brain):
                 outputs = self.compute_forward(batch, sb.Stage.TRAIN)
                 loss = self.compute_objectives(outputs, batch, sb.Stage.TRAIN)
             if self.step == 1:
-                self.shares = self.gradient_shares()
+                self.sums.shares = self.gradient_shares()
             self.weighted = {}  # which hold the graph
             self.scaler.scale(loss * share).backward()
         value = loss.detach().cpu()
@@ -253,7 +235,7 @@ class Engine(sb.Brain):
             self.scaler.unscale_(optimizer)
         norm = float(  # the one wait for it
             torch.nn.utils.clip_grad_norm_(
-                self.modules.parameters(), self.clipping_norm()
+                self.modules.parameters(), self.clip.limit(self.max_grad_norm)
             )
         )
         self.steps_since += 1
@@ -261,11 +243,10 @@ class Engine(sb.Brain):
         # it can scale no further down.
         finite = math.isfinite(norm)
         overflow = not finite and self.scaler.get_scale() <= 1
-        bad, self.stop_now, self.save_now, self.seconds = highest(
+        bad, self.due, self.seconds = highest(
             [
                 bool(self.suspects) or overflow,
-                self.asked_to_stop,
-                self.is_due(),
+                self.wish(),
                 self.clock() - self.began,
             ],
             self.device,
@@ -276,9 +257,9 @@ class Engine(sb.Brain):
             for optimizer in optimizers:
                 self.scaler.step(optimizer)
             if finite:
-                self.norms += norm
-                self.last_norms.append(norm)
-                self.steps += 1
+                self.sums.norms += norm
+                self.sums.steps += 1
+                self.clip.norms.append(norm)
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -286,55 +267,51 @@ class Engine(sb.Brain):
         self.stepped, self.step_taken = self.step, not bad
         self.names, self.suspects = [], []
 
-    def clipping_norm(self):
-        """The norm that the gradient of the present step is clipped to."""
-        if self.clip_quantile is None or len(self.last_norms) < CLIP_FEWEST:
-            return self.max_grad_norm
-        usual = float(np.quantile(self.last_norms, self.clip_quantile))
-        return min(self.max_grad_norm, usual)
+    def wish(self):
+        """What this process would do after the step."""
+        minutes, steps = self.ckpt_interval_minutes, self.ckpt_interval_steps
+        late = 0 < minutes < (time.time() - self.saved) / 60
+        if self.asked_to_stop:
+            return STOP
+        return SAVE if late or 0 < steps <= self.steps_since else GO_ON
 
     def leave_out(self):
         """Count and name a step that is not taken; too many end the run."""
-        self.left_out += 1
-        suspects = [name for names in gather(self.suspects) for name in names]
+        self.sums.left_out += 1
+        suspects = _joined(gather(self.suspects))
         if not suspects:  # the loss is finite, its gradient is not
-            suspects = [name for names in gather(self.names) for name in names]
+            suspects = _joined(gather(self.names))
         message = (
             f"The loss or its gradient is not finite in batch {self.step} of "
             f"epoch {self.epoch}: {few(suspects, 16)}."
         )
-        if self.left_out > self.nonfinite_patience:
-            raise everywhere(
-                f"{message} This is step {self.left_out} of the epoch that is "
-                f"not taken, and nonfinite_patience is "
+        if self.sums.left_out > self.nonfinite_patience:
+            raise UserError(
+                f"{message} This is step {self.sums.left_out} of the epoch "
+                "that is not taken, and nonfinite_patience is "
                 f"{self.nonfinite_patience}. Check these utterances (python "
-                "prepare_data.py check), or lower --lr."
+                "prepare_data.py check), or lower --lr.",
+                everywhere=True,
             )
         if place()[0] == 0:
             logger.warning(f"{message} The step is not taken.")
 
     def not_finite(self, batch):
-        """The utterances that have samples or, if none, losses that are not
-        finite.
-        """
-        kinds = [getattr(batch, name, None) for name in ("mixture", "sources")]
+        """The utterances of samples or, if none, losses that are not finite."""
         mixing = getattr(self.hparams, "train_mixing", None)
-        dealt = self.stage == sb.Stage.TRAIN and getattr(
-            mixing, "shuffle", False
-        )
-        sound = [
-            torch.isfinite(kind.data).flatten(1).all(dim=1)
-            for kind in kinds
-            if kind is not None
+        dealt = getattr(mixing, "shuffle", False)
+        checked = [
+            getattr(batch, name).data.flatten(1)
+            for name in ("mixture", "sources")
+            if hasattr(batch, name)
         ]
-        if not dealt:  # the losses are of mixtures of the loaded names
-            sound.append(torch.isfinite(self.losses))
-        for good in sound:
-            names = [
-                name
-                for name, fine in zip(batch.id, good.tolist(), strict=True)
-                if not fine
-            ]
+        if (
+            self.stage != sb.Stage.TRAIN or not dealt
+        ):  # else losses are of others
+            checked.append(self.losses[:, None])
+        for values in checked:
+            bad = ~torch.isfinite(values).all(dim=1)
+            names = list(itertools.compress(batch.id, bad.tolist()))
             if names:
                 return names
         return list(batch.id)
@@ -367,18 +344,14 @@ class Engine(sb.Brain):
         self.weighted = {name: weights[name] * v for name, v in parts.items()}
         total = sum(self.weighted.values())
         self.losses = total.detach()
-        finite = torch.isfinite(self.losses)
-        for name, values in {**parts, "loss": total}.items():
-            kept = torch.where(finite, values.detach(), 0.0).sum()
-            self.totals[name] = self.totals.get(name, 0.0) + kept
-        self.count = self.count + finite.sum()  # on the device: no waiting
+        self.sums.add({**parts, "loss": total}, torch.isfinite(self.losses))
         return total.mean()
 
     def evaluate_batch(self, batch, stage):
         """See the parent; a loss that is not finite is counted."""
         loss = super().evaluate_batch(batch, stage)
         if not torch.isfinite(loss):
-            self.left_out += 1
+            self.sums.left_out += 1
             self.suspects += self.not_finite(batch)
         return loss
 
@@ -393,98 +366,89 @@ class Engine(sb.Brain):
             and the seconds. The number of steps, or batches, with a loss
             that is not finite, if there are any.
         """
-        shares = gather(self.sums())
-        suspects = [name for names in gather(self.suspects) for name in names]
+        sums, suspects = self.sums_of_all(), _joined(gather(self.suspects))
         if suspects:  # of validation or test; a step names its own
             logger.warning(
                 f"The loss is not finite: {few(suspects, 16)}. It does not "
                 f"count in the averages of {self.stage.name}."
             )
-        totals, count = added(shares)
-        if not count and self.stage == sb.Stage.VALID:
-            raise everywhere(
+        if not sums.count and self.stage == sb.Stage.VALID:
+            raise UserError(
                 "No validation mixture has a finite loss. Check the data "
-                "(python prepare_data.py check), or lower --lr."
+                "(python prepare_data.py check), or lower --lr.",
+                everywhere=True,
             )
-        stats = {n: total / (count or math.nan) for n, total in totals.items()}
-        training = self.stage == sb.Stage.TRAIN
-        if training and self.steps:
-            stats["grad_norm"] = self.norms / self.steps
-        for name, share in (shares[0]["shares"] if training else {}).items():
-            stats[f"grad_share_{name}"] = share
-        left_out = [share["left_out"] for share in shares]
-        if any(left_out):
-            stats["nonfinite"] = max(left_out) if training else sum(left_out)
-        if training:
-            stats["seconds"] = round(time.time() - self.started, 1)
+        count = sums.count or math.nan
+        stats = {name: total / count for name, total in sums.totals.items()}
+        if sums.steps:
+            stats["grad_norm"] = sums.norms / sums.steps
+        stats |= {f"grad_share_{n}": share for n, share in sums.shares.items()}
+        if sums.left_out:
+            stats["nonfinite"] = sums.left_out
+        if self.stage == sb.Stage.TRAIN:
+            stats["seconds"] = round(sums.seconds, 1)
         return stats
 
-    def sums(self):
-        """What this process has added up in the stage, in Python's numbers."""
-        return {
-            "totals": {name: float(sum_) for name, sum_ in self.totals.items()},
-            "count": int(self.count),
-            "left_out": self.left_out,
-            "norms": self.norms,
-            "steps": self.steps,
-            "shares": self.shares,
-            "seconds": time.time() - self.started,
-        }
+    def sums_of_all(self):
+        """The `Sums` of all processes together.
 
-    def is_due(self):
-        """Whether it is time for a checkpoint within the epoch."""
-        minutes, steps = self.ckpt_interval_minutes, self.ckpt_interval_steps
-        late = 0 < minutes < (time.time() - self.saved) / 60
-        return late or 0 < steps <= self.steps_since
+        A step, its norm and whether it is left out are the same on all, and
+        the first one has the shares.
+        """
+        self.sums.seconds = time.time() - self.started
+        each = gather(self.sums.in_numbers())
+        names = sorted({name for sums in each for name in sums.totals})
+        together = dataclasses.replace(
+            each[0],
+            totals={
+                name: sum(sums.totals.get(name, 0.0) for sums in each)
+                for name in names
+            },
+            count=sum(sums.count for sums in each),
+        )
+        if self.stage != sb.Stage.TRAIN:
+            together.left_out = sum(sums.left_out for sums in each)
+        return together
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         """Between two steps only: half a step's gradient is not kept."""
-        due, self.save_now = self.save_now or self.stop_now, False
-        return due
+        return self.due != GO_ON
 
     def _save_intra_epoch_ckpt(self):
         self.save(end_of_epoch=False, meta={INTRA_EPOCH_CKPT_FLAG: True})
+        due, self.due = self.due, GO_ON
         self.saved, self.steps_since = time.time(), 0
-        if self.stop_now:
+        if due == STOP:
             raise Stopped(
                 f"Saved after batch {self.step} of epoch {self.epoch}."
             )
 
     def save_before_validation(self):
         """Validation may be long, and must not cost the epoch its training."""
-        (self.stop_now,) = highest([self.asked_to_stop], self.device)
-        if self.steps_since or self.stop_now:
+        wish = STOP if self.asked_to_stop else GO_ON
+        (self.due,) = highest([wish], self.device)
+        if self.steps_since or self.due == STOP:
             self._save_intra_epoch_ckpt()
 
     def save(self, end_of_epoch, meta):
-        """Save a checkpoint, and delete what is neither new nor good.
-
-        Two of each are kept, so that there is one if the other is damaged.
-
-        Arguments
-        ---------
-        end_of_epoch : bool
-        meta : dict
+        """Save a checkpoint with its `meta`, and delete what is neither new nor
+        good: two of each are kept, so that one is left if the other is damaged.
         """
         (self.seconds,) = highest([self.clock() - self.began], self.device)
-        shares = gather(self.sums())
-        totals, count = added(shares)
-        self.sums_of_all = {**shares[0], "totals": totals, "count": count}
+        self.sums_to_save = self.sums_of_all()
         self.checkpointer.save_checkpoint(meta=meta, end_of_epoch=end_of_epoch)
         self.checkpointer.delete_checkpoints(num_to_keep=2, min_keys=["loss"])
 
     @mark_as_saver
     def _save(self, path):
-        _, ranks = place()
         state = {
             "step": self.step,
-            "batches": len(self.train_sampler),
-            "ranks": ranks,
+            "ranks": place()[1],
             "optimizer_step": self.optimizer_step,
             "seconds": self.seconds,
-            "last_norms": list(self.last_norms),
+            "last_norms": list(self.clip.norms),
             "avg_train_loss": float(self.avg_train_loss),
-            "sums": self.sums_of_all,
+            "sums": dataclasses.asdict(self.sums_to_save),
         }
         with open(path, "w", encoding="utf-8") as file:
             yaml.safe_dump(state, file)
@@ -496,46 +460,24 @@ class Engine(sb.Brain):
         rank, ranks = place()
         self.optimizer_step = state["optimizer_step"]
         self.seconds = state.get("seconds", 0.0)
-        self.last_norms.clear()
-        self.last_norms.extend(state.get("last_norms", []))
-        self.step, self.avg_train_loss, self.progress = 0, 0.0, None
+        self.clip.norms.clear()
+        self.clip.norms.extend(state.get("last_norms", []))
+        self.step, self.avg_train_loss, self.resumed = 0, 0.0, None
         if not end_of_epoch:
             self.step = state["step"]
             self.avg_train_loss = state["avg_train_loss"]
-            self.progress = state["sums"]
+            self.resumed = Sums(**state["sums"])
             if rank > 0:  # the sums of all are with the first
-                self.progress = {**self.progress, "totals": {}, "count": 0}
-        self.scaled = state["ranks"] / ranks, state["batches"]
+                self.resumed.totals, self.resumed.count = {}, 0
         if state["ranks"] != ranks:
+            # By its utterances where it was, or up to a step before.
+            self.step = self.step * state["ranks"] // ranks
+            self.step -= self.step % self.grad_accumulation_factor
             logger.warning(
                 f"The run had {state['ranks']} processes and goes on with "
                 f"{ranks}: its steps are of other sizes from here on."
             )
 
 
-def added(shares):
-    """The totals, and the number of utterances, of what processes have summed.
-
-    Arguments
-    ---------
-    shares : list of dict
-        `Engine.sums` of each process.
-
-    Returns
-    -------
-    totals : dict of str to float
-    count : int
-    """
-    names = sorted({name for share in shares for name in share["totals"]})
-    totals = {
-        name: sum(share["totals"].get(name, 0.0) for share in shares)
-        for name in names
-    }
-    return totals, sum(share["count"] for share in shares)
-
-
-def everywhere(message):
-    """A `UserError` that all processes raise."""
-    error = UserError(message)
-    error.everywhere = True
-    return error
+def _joined(lists):
+    return list(itertools.chain.from_iterable(lists))

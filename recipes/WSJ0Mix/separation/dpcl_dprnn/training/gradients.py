@@ -1,6 +1,43 @@
-"""What the parts of a loss do to its gradient."""
+"""What gradients are made of, and how long they may be.
 
+By itself, as the engine is long enough without.
+"""
+
+import collections
+
+import numpy as np
 import torch
+
+WINDOW = 512  # steps whose norms tell what is usual
+FEWEST = 16  # before which it is not known
+
+
+class AutoClip:
+    """Clips gradients to what is usual (Seetharaman et al., arXiv 2007.14469).
+
+    Arguments
+    ---------
+    quantile : float, optional
+        Of the `norms` of the last 512 steps, which the caller adds; without,
+        gradients may have any.
+
+    Example
+    -------
+    >>> clip = AutoClip(quantile=0.5)
+    >>> clip.norms.extend(range(21))
+    >>> clip.limit(most=99.0), clip.limit(most=5.0)
+    (10.0, 5.0)
+    """
+
+    def __init__(self, quantile=None):
+        self.quantile = quantile
+        self.norms = collections.deque(maxlen=WINDOW)
+
+    def limit(self, most):
+        """The norm that the next gradient is clipped to, at most `most`."""
+        if self.quantile is None or len(self.norms) < FEWEST:
+            return most
+        return min(most, float(np.quantile(self.norms, self.quantile)))
 
 
 def gradient_shares(parts, parameters):

@@ -19,19 +19,31 @@ from speechbrain.utils.run_opts import RunOptions
 from ..common.errors import UserError, first_line
 from ..common.moved import moved_names, with_new_names
 
-WHOLE = ("num_spks", "sample_rate", "batch_size")
-POSITIVE = (*WHOLE, "training_crop")
-# Numbers from the first to the second, or, where that is said, null
+# Numbers from the first to the second: whole ones, or null, where that is said
 RANGES = {
+    "num_spks": (1, math.inf, "whole"),
+    "sample_rate": (1, math.inf, "whole"),
+    "batch_size": (1, math.inf, "whole"),
+    "seed": (0, math.inf, "whole"),
+    "training_crop": (1e-9, math.inf),
+    "max_batch_seconds": (1e-9, math.inf, "null"),
     "lr": (0, math.inf),
     "warmup_steps": (0, math.inf),
     "lr_fall": (0, 1),
-    "clip_quantile": (0, 1, "or null"),
-    "average_decay": (1e-9, 1 - 1e-9, "or null"),
-    "max_minutes": (1e-9, math.inf, "or null"),
+    "clip_quantile": (0, 1, "null"),
+    "average_decay": (1e-9, 1 - 1e-9, "null"),
+    "max_minutes": (1e-9, math.inf, "null"),
     "total_steps": (1, math.inf),
     "number_of_epochs": (1, math.inf),
 }
+NEEDED = ("num_spks", "sample_rate", "batch_size", "seed", "training_crop")
+# Run options that are as good as hparams
+TRAINED_WITH = (
+    "precision",
+    "max_grad_norm",
+    "grad_accumulation_factor",
+    "remove_vector_weight_decay",
+)
 
 
 def parse_command_line(argv):
@@ -61,16 +73,14 @@ def parse_command_line(argv):
     """
     whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
     # SpeechBrain's flags know no "=False" to set back what the file sets.
-    whole += [a for a in argv if a.endswith("=False") and is_flag(a)]
+    whole += [a for a in argv if a.endswith("=False") and _is_flag(a)]
     rest = [a for a in argv if a not in whole]
-    on_cpu = "--device=cpu" in argv or "--device cpu" in " ".join(argv)
-    if on_cpu or not torch.cuda.is_available():
+    no_gpu = not torch.cuda.is_available()
+    if no_gpu or sb.parse_arguments(rest)[1].device == "cpu":
         # First, so that what the user says comes later and wins.
         rest = ["--device=cpu", "--distributed_backend=gloo", *rest]
     hparams_file, run_opts, overrides = sb.parse_arguments(rest)
-    if str(run_opts.device).startswith("cuda") and not (
-        torch.cuda.is_available()
-    ):
+    if no_gpu and run_opts.device.startswith("cuda"):
         raise UserError(
             f"--device={run_opts.device}: PyTorch finds no GPU here. Use "
             "--device=cpu, or install a PyTorch that fits the GPU's driver."
@@ -81,7 +91,7 @@ def parse_command_line(argv):
     return hparams_file, run_opts, "\n".join(last.values())
 
 
-def is_flag(argument):
+def _is_flag(argument):
     """Whether an argument sets one of SpeechBrain's options of no value."""
     name = argument.removeprefix("--").partition("=")[0]
     return isinstance(RunOptions().as_dict().get(name), bool)
@@ -109,9 +119,9 @@ def load_hparams(path, overrides):
         When the file or an override is not valid, an override is not a key
         of the file, or a key that has to be given is not.
     """
-    # Its level would not do: SpeechBrain sets that when it makes the logger.
+    # Of plots, that are not made. Its level would not do: SpeechBrain sets it.
     logging.getLogger("speechbrain.utils.train_logger").addFilter(
-        no_torchvision
+        lambda record: "torchvision" not in record.getMessage()
     )
     try:
         with open(path, encoding="utf-8") as file:
@@ -120,15 +130,19 @@ def load_hparams(path, overrides):
         raise UserError(f"Cannot read {path}: {error}.") from error
     try:
         keys, changes = YAML().load(text), YAML().load(overrides) or {}
-        check_keys(keys, changes, path)
+        _check_keys(keys, changes, path)
         settings = {**keys, **changes}
-        if settings.get("speech_folder") and is_placeholder(
-            settings.get("data_folder")
-        ):
+        tag = getattr(settings.get("data_folder"), "tag", None)
+        to_be_given = getattr(tag, "value", None) == "!PLACEHOLDER"
+        if settings.get("speech_folder") and to_be_given:
             settings["data_folder"] = ""
             overrides += '\ndata_folder: ""\n'
-        check_values(settings, path)
-        check_names(f"{text}\n{overrides}", path)
+        _check_values(settings, path)
+        for old in moved_names(f"{text}\n{overrides}"):
+            raise UserError(
+                f"{path} names {old}, which is now {with_new_names(old)}. "
+                "Change it there."
+            )
         return load_hyperpyyaml(text, overrides), overrides
     except (YAMLError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
@@ -145,20 +159,10 @@ def load_hparams(path, overrides):
         TypeError,
         ValueError,
     ) as error:  # of a reference, or of what the file builds
-        raise UserError(explain(error, path)) from error
+        raise UserError(_explain(error, path)) from error
 
 
-def is_placeholder(value):
-    """Whether a value is a !PLACEHOLDER, still to be given."""
-    return getattr(getattr(value, "tag", None), "value", None) == "!PLACEHOLDER"
-
-
-def no_torchvision(record):
-    """Hide SpeechBrain's warning that it cannot save plots; none is made."""
-    return "torchvision" not in record.getMessage()
-
-
-def check_keys(keys, overrides, path, within=""):
+def _check_keys(keys, overrides, path, within=""):
     """Refuse overrides of keys that the file does not have.
 
     What is handed on to a library as it is, such as the options of a
@@ -178,10 +182,10 @@ def check_keys(keys, overrides, path, within=""):
             )
         nested = isinstance(value, dict) and isinstance(keys[key], dict)
         if nested and not str(key).endswith("_opts"):
-            check_keys(keys[key], value, path, f"{within}{key}.")
+            _check_keys(keys[key], value, path, f"{within}{key}.")
 
 
-def explain(error, path):
+def _explain(error, path):
     """One line on what HyperPyYAML, or a class that it built, found wrong."""
     message = first_line(error.args[-1] if error.args else error)
     missing = re.match("'(.*)' is a !PLACEHOLDER", message)
@@ -194,40 +198,24 @@ def explain(error, path):
     return f"{path} or an override of it: {message}"
 
 
-def check_values(settings, path):
+def _check_values(settings, path):
     """Refuse values whose failure, later on, would not name them."""
-    for key in POSITIVE:
+    for key, (lowest, highest, *more) in RANGES.items():
         value = settings.get(key)
-        if hasattr(value, "tag"):  # a reference, not yet a value
-            continue
-        whole = key in WHOLE and not isinstance(value, int)
-        if whole or not isinstance(value, int | float) or value <= 0:
-            raise UserError(
-                f"{key} is {value!r} in {path} or on the command line; a "
-                f"{'whole ' if key in WHOLE else ''}number above 0 is needed."
-            )
-    for key, (lowest, highest, *null) in RANGES.items():
-        value = settings.get(key)
-        if hasattr(value, "tag") or (
-            value is None and (null or key not in settings)
-        ):
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        absent = "null" in more or key not in {*settings, *NEEDED}
+        if hasattr(value, "tag") or (value is None and absent):
+            continue  # a reference, not yet a value; or none
+        kind = int if "whole" in more else int | float
+        number = isinstance(value, kind) and not isinstance(value, bool)
         if not number or not lowest <= value <= highest:
             limit = f"from {lowest:.0f} to {highest:.0f}"
             if highest == math.inf:
                 limit = "above 0" if lowest else "of 0 or more"
             raise UserError(
                 f"{key} is {value!r} in {path} or on the command line; a "
-                f"number {limit} is needed{', or null' if null else ''}."
+                f"{'whole ' if 'whole' in more else ''}number {limit} is "
+                f"needed{', or null' if 'null' in more else ''}."
             )
-    seed = settings.get("seed")
-    whole = isinstance(seed, int) and not isinstance(seed, bool)
-    if not hasattr(seed, "tag") and not (whole and seed >= 0):
-        raise UserError(
-            f"seed is {seed!r} in {path} or on the command line; a whole "
-            "number from 0 on is needed."
-        )
     if settings.get("speech_folder") and not settings.get("speech_cache"):
         raise UserError(
             "speech_cache is empty. Name a folder for the decoded speech."
@@ -237,23 +225,6 @@ def check_values(settings, path):
             "--data_folder is empty. Name the folder of the mixtures, or a "
             "folder of speakers with --speech_folder."
         )
-
-
-def check_names(text, path):
-    """Name what has moved since the file was written."""
-    for old in moved_names(text):
-        raise UserError(
-            f"{path} names {old}, which is now {with_new_names(old)}. Change "
-            "it there."
-        )
-
-
-TRAINED_WITH = (
-    "precision",
-    "max_grad_norm",
-    "grad_accumulation_factor",
-    "remove_vector_weight_decay",
-)
 
 
 def settle_run_options(hparams, run_opts):
@@ -326,10 +297,6 @@ def check_run_options(brain):
 
 def check_evaluation(hparams):
     """Refuse what would end, or spoil, the evaluation after training.
-
-    Arguments
-    ---------
-    hparams : dict
 
     Raises
     ------

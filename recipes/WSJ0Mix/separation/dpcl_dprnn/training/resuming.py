@@ -15,18 +15,17 @@ from ..common.moved import with_new_names
 
 # Keys that say where things lie, how long to go on or what to do afterwards:
 # a run may go on with others.
-FREE = {
-    *("experiment_name", "output_folder", "save_folder", "train_log"),
-    *("data_folder", "train_data", "valid_data", "test_data", "skip_prep"),
-    *("speech_folder", "speech_cache", "pretrained", "num_workers"),
-    *("number_of_epochs", "total_steps", "max_minutes"),
-    *("ckpt_interval_minutes", "ckpt_interval_steps", "nonfinite_patience"),
-    "early_stopping_epochs",
-    *("valid_dataloader_opts", "test_dataloader_opts", "scoring_workers"),
-    *("mixture_consistency", "perceptual_scores", "num_audio", "kmeans"),
-    *("speaker_info", "model_licence", "eval_precision"),
-    *("train_logger", "checkpointer"),
-}
+FREE = set(
+    """
+    experiment_name output_folder save_folder train_log data_folder
+    train_data valid_data test_data skip_prep speech_folder speech_cache
+    pretrained num_workers number_of_epochs total_steps max_minutes
+    ckpt_interval_minutes ckpt_interval_steps nonfinite_patience
+    early_stopping_epochs valid_dataloader_opts test_dataloader_opts
+    scoring_workers mixture_consistency perceptual_scores num_audio kmeans
+    speaker_info model_licence eval_precision train_logger checkpointer
+    """.split()
+)
 ORDER = ("batch_size", "shuffle", "drop_last")  # of the training data
 
 

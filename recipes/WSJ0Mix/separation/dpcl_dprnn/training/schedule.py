@@ -53,19 +53,7 @@ class TrapezoidSchedule:
         self.number_of_epochs = number_of_epochs
 
     def done(self, steps, epochs=0.0, seconds=0.0):
-        """The share of the run that is done.
-
-        Arguments
-        ---------
-        steps : int
-        epochs : float
-        seconds : float
-
-        Returns
-        -------
-        float
-            1 or more: it is over.
-        """
+        """The share of the run that is done; from 1 on it is over."""
         if self.max_minutes is not None:
             return seconds / 60 / self.max_minutes
         if self.total_steps is not None:
@@ -73,18 +61,8 @@ class TrapezoidSchedule:
         return epochs / self.number_of_epochs
 
     def rate(self, step, done):
-        """The learning rate of a step.
-
-        Arguments
-        ---------
-        step : int
-            From 1.
-        done : float
-            The share of the run that was done before it.
-
-        Returns
-        -------
-        float
+        """The learning rate of a step, from 1, before which a share of the run
+        was done.
         """
         warm = min(1.0, step / max(1, self.warmup_steps))
         left = min(1.0, max(0.0, 1.0 - done) / self.fall) if self.fall else 1.0
