@@ -22,6 +22,7 @@ sys.path.insert(0, str(RECIPE))
 logging.getLogger("speechbrain.utils.train_logger").disabled = True
 
 import train  # noqa: E402
+from dpcl_dprnn.training.machine import reuse_memory  # noqa: E402
 
 
 def keys_of(system):
@@ -56,7 +57,7 @@ def load(system, folder, hparams):
 def our_training(system, precision, device, hparams, folder):
     """A training step of one of the systems, by the recipe's own Brain."""
     if torch.device(device).type == "cpu":
-        train.reuse_memory()  # as train.py does
+        reuse_memory()  # as train.py does
     hparams = load(system, folder, hparams)
     brain = train.Separation(
         modules=hparams["modules"],
@@ -91,7 +92,7 @@ def our_training(system, precision, device, hparams, folder):
 def our_inference(system, precision, device, hparams, folder):
     """The mask head, or where there is none the embeddings, of a system."""
     if torch.device(device).type == "cpu":
-        train.reuse_memory()
+        reuse_memory()
     hparams = load(system, folder, hparams)
     separator = hparams["separator"].to(device).eval()
     bf16 = torch.autocast(

@@ -28,6 +28,7 @@ sys.path.insert(0, str(RECIPE))
 from dpcl_dprnn.mixtures.lists import mixture_name, read_list  # noqa: E402
 from dpcl_dprnn.mixtures.sets import mix_corpus  # noqa: E402
 from dpcl_dprnn.speech.levels import active_level  # noqa: E402
+from dpcl_dprnn.training.machine import reuse_memory  # noqa: E402
 
 RATE = 8000
 
@@ -201,9 +202,7 @@ def main():
 
         import torch
 
-        import train
-
-        train.reuse_memory()  # as train.py does
+        reuse_memory()  # as train.py does
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
         time_loading(speech, folder)
         sources = {

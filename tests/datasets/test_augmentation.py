@@ -26,10 +26,10 @@ def test_nothing_to_change(device):
 
 
 OPTIONS = [
-    {"speeds": [80, 100, 120]},
+    {"batch_speeds": [80, 100, 120]},
     {"shuffle": True},
-    {"gain_db": 5.0},
-    {"speeds": [80, 120], "shuffle": True, "gain_db": 5.0},
+    {"source_gain_db": 5.0},
+    {"batch_speeds": [80, 120], "shuffle": True, "source_gain_db": 5.0},
 ]
 
 
@@ -114,7 +114,7 @@ def test_shuffle_deals_each_position_anew(device):
 def test_gains_are_spread_over_their_range(device):
     sources = torch.ones(500, 2, 3, device=device)
     lengths = torch.full((500,), 3, device=device)
-    _, got, _ = RandomMixing(RATE, gain_db=3.0)(
+    _, got, _ = RandomMixing(RATE, source_gain_db=3.0)(
         sources.sum(dim=1), sources, lengths
     )
     decibels = 20 * got[..., 0].log10()
@@ -168,7 +168,7 @@ def test_positions_get_speeds_of_their_own(device):
 @pytest.mark.parametrize("speeds", [[88, 94, 100, 106, 112], [100]])
 def test_mixtures_are_cut_to_the_longest_wanted(speeds, device):
     """Whatever the speeds; of that many samples and their spare all fill it."""
-    mixing = RandomMixing(RATE, speeds, gain_db=1.0)
+    mixing = RandomMixing(RATE, speeds, source_gain_db=1.0)
     mixing.longest = 797
     assert mixing.spare == max(speeds) / 100
     for spare, shortest in ((mixing.spare, 797), (0.5, 356)):

@@ -12,54 +12,32 @@ train.py ...`.
 """
 
 import dataclasses
-import math
-import os
 import pathlib
 import sys
 
-import numpy as np
 import speechbrain as sb
-import torch
 from speechbrain.utils.distributed import if_main_process
 
-from dpcl_dprnn.common.distributed import (
-    Shard,
-    leave_group,
-    lost_process,
-    on_main,
-    place,
-)
-from dpcl_dprnn.common.errors import (
-    Stopped,
-    UserError,
-    first_line,
-    told_once,
-    writing_error,
-)
-from dpcl_dprnn.common.program import exit_on_sigterm
+from dpcl_dprnn.common.distributed import Shard, leave_group, on_main, place
+from dpcl_dprnn.common.errors import told_once
+from dpcl_dprnn.common.program import exit_on_sigterm, run_program
 from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
-from dpcl_dprnn.datasets.files import mixture_datasets, training_lengths
+from dpcl_dprnn.datasets.files import training_lengths
 from dpcl_dprnn.evaluation.examples import write_examples
-from dpcl_dprnn.evaluation.scoring import Evaluation, in_words
+from dpcl_dprnn.evaluation.scoring import in_words
 from dpcl_dprnn.evaluation.speakers import speaker_groups
 from dpcl_dprnn.inference.model_folder import export_model
-from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
-from dpcl_dprnn.training.machine import reuse_memory
 from dpcl_dprnn.training.options import (
+    begin,
     check_evaluation,
     check_run_options,
-    load_hparams,
-    parse_command_line,
-    settle_run_options,
+    open_loggers,
 )
-from dpcl_dprnn.training.resuming import Settings
 from dpcl_dprnn.unmixing.counting import calibrated
-from dpcl_dprnn.unmixing.unmixer import Unmixer
-from prepare_data import prepare_manifests
 
 
 class Separation(Engine):
@@ -93,6 +71,7 @@ class Separation(Engine):
         mixture, relative = batch.mixture
         sources = batch.sources.data.transpose(1, 2)
         lengths = (relative * mixture.shape[1]).round().long()
+        each = None
         if stage == sb.Stage.TRAIN:
             if self.hparams.train_mixing is not None:
                 mixture, sources, lengths = self.hparams.train_mixing(
@@ -100,7 +79,6 @@ class Separation(Engine):
                 )
             self.seed_step(place()[0] + 1)  # dropout is each process's own
             separated = self.modules.separator(mixture)
-            each = None
         else:
             each = self.separator.separate_each(
                 [x[:n] for x, n in zip(mixture, lengths.tolist(), strict=True)]
@@ -129,16 +107,14 @@ class Separation(Engine):
         torch.Tensor, a scalar
         """
         mixture, sources = predictions["mixture"], predictions["sources"]
-        separated, parts = predictions["separated"], {}
+        lengths, separated = predictions["lengths"], predictions["separated"]
+        parts = {}
         if separated.estimates is not None:
             parts["pit"], permutation = self.hparams.pit_loss(
-                separated.estimates, sources, predictions["lengths"]
+                separated.estimates, sources, lengths
             )
             parts["silence"] = silence_loss(
-                separated.estimates,
-                sources,
-                permutation,
-                predictions["lengths"],
+                separated.estimates, sources, permutation, lengths
             )
         if separated.embeddings is not None:
             targets, weights = self.separator.dpcl_targets(
@@ -162,30 +138,6 @@ class Separation(Engine):
                 predictions["each"][index],
             )
 
-    def on_fit_batch_start(self, batch, should_step):
-        """Seed a batch.
-
-        Every epoch and batch draws other mixtures, and a resumed run the same
-        ones that it would have drawn.
-        """
-        self.seed_step()
-
-    def on_fit_batch_end(self, batch, outputs, loss, should_step):
-        """Let the averaged weights follow."""
-        if should_step and self.step_taken:
-            self.hparams.averaged_weights.update()
-
-    def seed_step(self, stream=0):
-        """Seed PyTorch's random numbers, of which there are several streams."""
-        key = [self.hparams.seed, self.epoch, self.step, stream]
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-
-    def on_stage_start(self, stage, epoch=None):
-        """Validate with averaged weights, if there are any."""
-        super().on_stage_start(stage, epoch)
-        if stage == sb.Stage.VALID:
-            self.hparams.averaged_weights.exchange()
-
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log, and save after validation."""
         stats = self.stage_averages()
@@ -193,42 +145,12 @@ class Separation(Engine):
             self.train_stats = stats
             self.save_before_validation()
         elif stage == sb.Stage.VALID:
-            self.hparams.averaged_weights.exchange()
-            rate = self.optimizer.param_groups[0]["lr"]
             self.hparams.epoch_counter.update_metric(stats["loss"])
+            rate = self.optimizer.param_groups[0]["lr"]
             self.log({"epoch": epoch, "lr": rate}, self.train_stats, stats)
             self.save(True, meta={"loss": stats["loss"], "epoch": epoch})
         else:
             self.test_stats = stats
-
-    def on_evaluate_start(self, max_key=None, min_key=None):
-        """Load the best checkpoint, and of it the averaged weights if it has
-        any.
-        """
-        best = self.checkpointer.recover_if_possible(
-            max_key=max_key, min_key=min_key
-        )
-        if best is None:
-            raise UserError(
-                f"No checkpoint in {self.hparams.save_folder}: there is "
-                "nothing to test. Train first, or set --output_folder to a "
-                "trained one."
-            )
-        averaged = self.hparams.averaged_weights
-        if "averaged" in best.paramfiles:  # --test_only may not ask for them
-            averaged.load(best.paramfiles["averaged"])
-        averaged.exchange()
-
-    def log(self, *stats, **others):
-        """Log statistics; there is one logger, on the main process."""
-
-        def log():
-            try:
-                self.logger.log_stats(*stats, **others)
-            except OSError as error:
-                raise writing_error(self.hparams.train_log, error) from error
-
-        on_main(log)
 
 
 def main(argv):
@@ -240,146 +162,51 @@ def main(argv):
         The command line after the program's name.
     """
     with told_once():
-        hparams_file, run_opts, overrides = parse_command_line(argv)
-        start_group(run_opts)
-        hparams, overrides = load_hparams(hparams_file, overrides)
-        hparams_text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
-        settings = Settings(
-            hparams_text, overrides, settle_run_options(hparams, run_opts)
-        )
-        if not (run_opts.test_only or run_opts.debug):
-            on_main(settings.check, checkpointer=hparams["checkpointer"])
-        on_main(
-            make_output_folder,
-            hparams=hparams,
-            hparams_file=hparams_file,
-            overrides=overrides,
-        )
+        hparams, run_opts, settings = begin(argv)
         with exit_on_sigterm():
             datasets = make_datasets(hparams)
-        train_set, valid_set, test_set = make_loaders(
-            hparams, datasets, run_opts.test_only
+        check_evaluation(hparams)
+        valid_set = make_loader(
+            Shard(datasets["valid"]), hparams["valid_dataloader_opts"]
         )
-        brain = make_brain(hparams, settings, run_opts)
+        test_set = make_loader(
+            Shard(datasets["test"]), hparams["test_dataloader_opts"]
+        )
+        if not run_opts.test_only:
+            seconds = training_crop(hparams) / hparams["sample_rate"]
+            train_set = make_training_loader(
+                datasets["train"],
+                training_lengths(datasets["train"], seconds),
+                hparams["train_dataloader_opts"],
+                hparams["max_batch_seconds"],
+                hparams["seed"],
+            )
+        brain = make_brain(hparams, run_opts, settings)
     if not run_opts.test_only:
         brain.fit(hparams["epoch_counter"], train_set, valid_set)
-    brain.evaluation = make_evaluation(brain)
-    test(brain, valid_set, test_set)
+    test(brain, datasets, test_set)
     if if_main_process():
-        write_all(brain, test_set.dataset.dataset, hparams_text, overrides)
-
-
-def start_group(run_opts):
-    """Join the other processes of the run, if there are any."""
-    if run_opts.debug and "WORLD_SIZE" in os.environ:
-        raise UserError("--debug runs in one process: leave out torchrun.")
-    try:
-        sb.utils.distributed.ddp_init_group(run_opts)
-    except ValueError as error:  # more processes than GPUs
-        raise UserError(f"{first_line(error)}") from error
-    if run_opts.device == "cpu":
-        reuse_memory()
-
-
-def make_loaders(hparams, datasets, test_only):
-    """The loaders of training, if there is to be any, validation and test."""
-    check_evaluation(hparams)
-    valid_set = make_loader(
-        Shard(datasets["valid"]), hparams["valid_dataloader_opts"]
-    )
-    test_set = make_loader(
-        Shard(datasets["test"]), hparams["test_dataloader_opts"]
-    )
-    train_set = None
-    if not test_only:
-        train_set = make_training_loader(
-            datasets["train"],
-            training_lengths(
-                datasets["train"],
-                training_crop(hparams) / hparams["sample_rate"],
-            ),
-            hparams["train_dataloader_opts"],
-            hparams["max_batch_seconds"],
-            hparams["seed"],
-        )
-    return train_set, valid_set, test_set
-
-
-def make_brain(hparams, settings, run_opts):
-    """The `Brain`, of fresh or given weights, with its one logger."""
-    checkpointer = hparams["checkpointer"]
-    if hparams["pretrained"] and checkpointer.newest_whole() is None:
-        load_pretrained(hparams["separator"], hparams["pretrained"])
-    checkpointer.add_recoverable("settings", settings, optional_load=True)
-    averaged = hparams["averaged_weights"]
-    averaged.follow(hparams["separator"])
-    if averaged.decay is not None:
-        checkpointer.add_recoverable("averaged", averaged)
-    brain = Separation(
-        modules=hparams["modules"],
-        opt_class=hparams["optimizer"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=checkpointer,
-        schedule=hparams["schedule"],
-        clip_quantile=hparams["clip_quantile"],
-    )
-    brain.logger = hparams["train_logger"]() if if_main_process() else None
-    brain.groups = speaker_groups(
-        hparams["speaker_info"] or as_list(hparams["speech_folder"] or "")[0]
-    )
-    check_run_options(brain)
-    return brain
+        write_all(brain, datasets["test"], settings)
+    leave_group()
 
 
 def make_datasets(hparams):
-    """The datasets of all splits, prepared by the main process first."""
-    sets = {}
-    common = {
-        "num_spks": hparams["num_spks"],
-        "sample_rate": hparams["sample_rate"],
-        "seed": hparams["seed"],
-    }
-    crop = training_crop(hparams)
+    """The datasets of all splits: of files, and of mixtures on the fly."""
+    sets, crop = {}, training_crop(hparams)
     if hparams["data_folder"]:
         if not hparams["skip_prep"]:
-            on_main(
-                prepare_manifests,
-                data_folder=hparams["data_folder"],
-                save_folder=hparams["save_folder"],
-                num_spks=hparams["num_spks"],
-                sample_rate=hparams["sample_rate"],
-                mode=hparams["mixture_mode"],
-                mixture_type=hparams["mixture_type"],
-                train_folder=hparams["train_folder"],
-            )
-        manifests = {
-            "train": hparams["train_data"],
-            "valid": hparams["valid_data"],
-            "test": hparams["test_data"],
-        }
-        mixing, spare = hparams["train_mixing"], 1.0
-        if mixing is not None:
-            mixing.longest, spare = crop, mixing.spare
-        sets = mixture_datasets(
-            manifests,
-            training_crop=math.ceil(crop * spare),
-            data_folder=hparams["data_folder"],
-            epoch_counter=hparams["epoch_counter"],
-            **common,
+            on_main(hparams["prepare"])
+        sets = hparams["file_datasets"](
+            training_crop=crop, mixing=hparams["train_mixing"]
         )
     if hparams["speech_folder"]:
-        dynamic_sets = on_main(
-            make_dynamic_sets,
-            speech_folder=hparams["speech_folder"],
-            cache=hparams["speech_cache"],
-            settings=hparams["dynamic_mixing"],
+        live = on_main(
+            hparams["live_datasets"],
             training_crop=crop,
             training_only=bool(sets),
-            **common,
         )
-        dynamic_sets["train"].epoch_counter = hparams["epoch_counter"]
-        sets.update(dynamic_sets)
+        live["train"].epoch_counter = hparams["epoch_counter"]
+        sets.update(live)
         hparams["train_mixing"] = None  # they are new in every epoch
     return sets
 
@@ -390,68 +217,61 @@ def training_crop(hparams):
     return hparams["separator"].filled(round(seconds * rate))
 
 
-def make_output_folder(hparams, hparams_file, overrides):
-    """Make the experiment's folder, with its logs and a copy of the hparams."""
-    folder = hparams["output_folder"]
-    try:
-        sb.create_experiment_directory(
-            experiment_directory=folder,
-            hyperparams_to_save=hparams_file,
-            overrides=overrides,
-        )
-    except OSError as error:
-        raise UserError(
-            f"output_folder: cannot write to {folder} ({error.strerror}). "
-            "Free some space or choose another --output_folder."
-        ) from error
-
-
-def make_evaluation(brain):
-    """Collects the scores of all heads."""
-    hparams = brain.hparams
-    unmixer = Unmixer(
-        brain.separator,
-        hparams.num_spks,
-        mixture_consistency=hparams.mixture_consistency,
+def make_brain(hparams, run_opts, settings):
+    """The `Brain`, of fresh or given weights."""
+    checkpointer = hparams["checkpointer"]
+    if hparams["pretrained"] and checkpointer.newest_whole() is None:
+        load_pretrained(hparams["separator"], hparams["pretrained"])
+    checkpointer.add_recoverable("settings", settings, optional_load=True)
+    hparams["averaged_weights"].follow(hparams["separator"])
+    brain = Separation(
+        modules=hparams["modules"],
+        opt_class=hparams["optimizer"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=checkpointer,
+        seed=hparams["seed"],
+        schedule=hparams["schedule"],
+        clip_quantile=hparams["clip_quantile"],
+        averaged=hparams["averaged_weights"],
+        loggers=open_loggers(
+            hparams["train_logger"],
+            hparams["extra_logger"],
+            hparams["output_folder"],
+        ),
     )
-    if hasattr(hparams, "kmeans"):  # not of a mask head alone
-        unmixer = dataclasses.replace(
-            unmixer, kmeans=hparams.kmeans, threshold_db=hparams.threshold_db
-        )
-    return Evaluation(
-        unmixer,
-        hparams.output_folder,
-        hparams.sample_rate,
-        hparams.perceptual_scores,
-        groups=brain.groups,
+    check_run_options(brain)
+    brain.groups = speaker_groups(
+        hparams["speaker_info"] or folders(hparams["speech_folder"])[0]
     )
+    return brain
 
 
-def test(brain, valid_set, test_set):
+def test(brain, datasets, test_set):
     """Score the best checkpoint on the test set."""
-    hparams, evaluation = brain.hparams, brain.evaluation
+    hparams, utterances = brain.hparams, datasets["test"]
     brain.on_evaluate_start(min_key="loss")
     brain.separator.eval()
     # By one process for all: the last digits may differ between devices.
     fitted = on_main(
-        calibrated,
-        unmixer=evaluation.unmixer,
-        dataset=valid_set.dataset.dataset,
+        calibrated, unmixer=hparams.unmixer, dataset=datasets["valid"]
     )
-    evaluation.unmixer = dataclasses.replace(evaluation.unmixer, **fitted)
-    utterances = test_set.dataset.dataset
     heard = range(min(hparams.num_audio, len(utterances)))
-    evaluation.audio_ids = {utterances[index]["id"] for index in heard}
-    with evaluation.scoring(hparams.scoring_workers):
+    brain.evaluation = hparams.evaluation(
+        dataclasses.replace(hparams.unmixer, **fitted),
+        audio_ids={utterances[index]["id"] for index in heard},
+        groups=brain.groups,
+    )
+    with brain.evaluation.scoring(hparams.scoring_workers):
         brain.evaluate(test_set, min_key="loss")
-    evaluation.collect()
+    brain.evaluation.collect()
     brain.log(
         {"epoch loaded": hparams.epoch_counter.current},
         test_stats=brain.test_stats,
     )
 
 
-def write_all(brain, utterances, hparams_text, overrides):
+def write_all(brain, utterances, settings):
     """Write the scores, the model folder and the report, and say where."""
     hparams, evaluation = brain.hparams, brain.evaluation
     folder = pathlib.Path(hparams.output_folder)
@@ -460,8 +280,8 @@ def write_all(brain, utterances, hparams_text, overrides):
         seed=hparams.seed,
         num_spks=hparams.num_spks,
         sample_rate=hparams.sample_rate,
-        data_folder=", ".join(as_list(hparams.data_folder)),
-        speech_folder=", ".join(as_list(hparams.speech_folder)),
+        data_folder=", ".join(folders(hparams.data_folder)),
+        speech_folder=", ".join(folders(hparams.speech_folder)),
         licence=hparams.model_licence,
         epoch=hparams.epoch_counter.current,
         parameters=sum(p.numel() for p in brain.separator.parameters()),
@@ -470,7 +290,11 @@ def write_all(brain, utterances, hparams_text, overrides):
     print(f"\n{in_words(summary)}")
     print(f"Results:  {folder}")
     export_model(
-        folder / "model", hparams_text, overrides, evaluation.unmixer, summary
+        folder / "model",
+        settings.text,
+        settings.overrides,
+        evaluation.unmixer,
+        summary,
     )
     print(f"Model:    {folder / 'model'}")
     if hparams.num_audio:
@@ -479,44 +303,16 @@ def write_all(brain, utterances, hparams_text, overrides):
     print(f"Report:   {write_report(folder)}")
 
 
-def as_list(value):
-    """The items of a list, or a single item; none of an empty text."""
+def folders(value):
+    """The folders of a list, or a single one; "" for none."""
     return list(value) if isinstance(value, list | tuple) else [value or ""]
 
 
 def run(argv):
-    """Run `main`, with errors of the user's told in one line."""
-    try:
-        main(argv)
-        leave_group()
-    except (UserError, OSError) as error:
-        # The last line, as one of a loader's worker has its traceback before.
-        line = str(error).strip().splitlines()[-1]
-        line = line.removeprefix("dpcl_dprnn.common.errors.UserError: ")
-        if if_main_process() or not getattr(error, "everywhere", False):
-            print(f"train.py: error: {line}", file=sys.stderr)
-        sys.exit(1)
-    except RuntimeError as error:
-        line = lost_process(error)
-        if line is None:
-            raise
-        print(f"train.py: error: {line}", file=sys.stderr)
-        sys.exit(1)
-    except Stopped as error:
-        if if_main_process():
-            print(
-                f"train.py: stopped by SIGTERM. {error} The same command goes "
-                "on from there.",
-                file=sys.stderr,
-                flush=True,
-            )
-        if place()[1] > 1 and not error.together:
-            os._exit(143)  # nobody waits for this process, nor it for them
-        leave_group()
-        sys.exit(143)
-    except KeyboardInterrupt:
-        print("train.py: interrupted", file=sys.stderr)
-        sys.exit(130)
+    """Run `main`, with the user's errors told in one line."""
+    status = run_program("train.py", main, argv, sigterm=False)
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def walk(folder, on_error=pass_over, above=frozenset()):
         with os.scandir(folder) as entries:
             entries = list(entries)
     except OSError as error:
+        error.filename = folder
         on_error(error)
         return
     above = above | {(stat.st_dev, stat.st_ino)}

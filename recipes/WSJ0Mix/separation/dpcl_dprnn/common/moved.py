@@ -21,17 +21,24 @@ MOVED = {
     "dpcl_dprnn.training.EarlyStopping": "dpcl_dprnn.training.schedule.EarlyStopping",
     "dpcl_dprnn.training.fastest_precision": "dpcl_dprnn.training.machine.fastest_precision",
 }
+# Keys of YAML, as runs keep them
+MOVED_KEYS = {
+    '"train_mixing.speeds': '"train_mixing.batch_speeds',
+    '"train_mixing.gain_db': '"train_mixing.source_gain_db',
+}
 NAME = re.compile(r"\bdpcl_dprnn(?:\.\w+)+")
 
 
 def with_new_names(text):
-    """The same YAML, or tag, with the names of today.
+    """The same YAML, or kept settings, with the names of today.
 
     Example
     -------
     >>> with_new_names("!new:dpcl_dprnn.model.EmbeddingHead")
     '!new:dpcl_dprnn.model.networks.EmbeddingHead'
     """
+    for old, new in MOVED_KEYS.items():
+        text = text.replace(old, new)
     return NAME.sub(lambda match: MOVED.get(match[0], match[0]), text)
 
 

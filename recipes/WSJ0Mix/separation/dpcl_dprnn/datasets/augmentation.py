@@ -20,13 +20,13 @@ class RandomMixing(torch.nn.Module):
     ---------
     sample_rate : int
         Sampling rate in Hz.
-    speeds : list of int
+    batch_speeds : list of int
         Speeds to choose from, in percent: one for all first sources of a
         batch, one for all second ones, and so on. [100] changes nothing.
     shuffle : bool
         Whether to deal the sources of the batch anew. With S speakers in
         the data, one mixture in S then holds the same voice twice.
-    gain_db : float
+    source_gain_db : float
         Gains are uniform between minus and plus this, in dB; one for each
         source of each mixture.
 
@@ -37,7 +37,7 @@ class RandomMixing(torch.nn.Module):
 
     Example
     -------
-    >>> mixing = RandomMixing(sample_rate=8000, speeds=[95, 100, 105])
+    >>> mixing = RandomMixing(sample_rate=8000, batch_speeds=[95, 100, 105])
     >>> sources = torch.randn(4, 2, 8000)
     >>> mixture, sources, lengths = mixing(
     ...     sources.sum(dim=1), sources, torch.full((4,), 8000))
@@ -45,15 +45,23 @@ class RandomMixing(torch.nn.Module):
     True
     """
 
-    def __init__(self, sample_rate, speeds=(100,), shuffle=False, gain_db=0.0):
+    def __init__(
+        self,
+        sample_rate,
+        batch_speeds=(100,),
+        shuffle=False,
+        source_gain_db=0.0,
+    ):
         super().__init__()
         self.shuffle = shuffle
-        self.gain_db = gain_db
+        self.gain_db = source_gain_db
         self.longest = None
-        self.spare = max(speeds) / 100  # of `longest`: what the fastest needs
+        self.spare = (
+            max(batch_speeds) / 100
+        )  # of `longest`: what the fastest needs
         self.perturb = None
-        if list(speeds) != [100]:
-            self.perturb = SpeedPerturb(sample_rate, list(speeds))
+        if list(batch_speeds) != [100]:
+            self.perturb = SpeedPerturb(sample_rate, list(batch_speeds))
 
     def forward(self, mixture, sources, lengths):
         """Make new mixtures.

@@ -1,5 +1,6 @@
 """Data sets of the files that manifests list."""
 
+import math
 import pathlib
 import zlib
 
@@ -83,7 +84,7 @@ def mixture_dataset(
     )
 
 
-def mixture_datasets(manifests, training_crop, **arguments):
+def mixture_datasets(manifests, training_crop, mixing=None, **arguments):
     """The datasets of all splits, by name; only that of training is cropped.
 
     Arguments
@@ -92,6 +93,9 @@ def mixture_datasets(manifests, training_crop, **arguments):
         The CSV file of each split, one of which is `train`.
     training_crop : int
         Samples.
+    mixing : augmentation.RandomMixing, optional
+        What is done to training batches: as it may shorten them, they are cut
+        to the crop after it.
     **arguments
         Further ones of `mixture_dataset`.
 
@@ -99,10 +103,13 @@ def mixture_datasets(manifests, training_crop, **arguments):
     -------
     dict of str to DynamicItemDataset
     """
+    crop = training_crop
+    if mixing is not None:
+        mixing.longest, crop = crop, math.ceil(crop * mixing.spare)
     return {
         split: mixture_dataset(
             manifest,
-            crop=training_crop if split == "train" else None,
+            crop=crop if split == "train" else None,
             **arguments,
         )
         for split, manifest in manifests.items()

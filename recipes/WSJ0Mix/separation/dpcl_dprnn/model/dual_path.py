@@ -4,7 +4,7 @@ SpeechBrain keeps channels first and copies all features four times a block,
 and an RNN that is given them batch first copies them again. Here channels are
 last from the first layer to the last: within chunks a single utterance is never
 copied, and across chunks once. Results are the parent's, up to rounding.
-Axis letters are in model.py.
+Axis letters are in networks.py.
 """
 
 import torch

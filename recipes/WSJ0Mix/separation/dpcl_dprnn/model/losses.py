@@ -1,7 +1,7 @@
 """Deep-clustering and permutation-invariant losses, as pure functions.
 
 All of them compute in fp32, also under autocast, and give one value per
-utterance. Axis letters are in model.py.
+utterance. Axis letters are in networks.py.
 """
 
 import itertools

@@ -1,5 +1,5 @@
 """Waveform in, waveforms out: the only place where a signal is encoded,
-masked and decoded. Axis letters are in model.py.
+masked and decoded. Axis letters are in networks.py.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Separator(torch.nn.Module):
     encoder : torch.nn.Module
         Of the contract in encoders.py.
     model : torch.nn.Module
-        Of the contract in model.py.
+        Of the contract in networks.py.
     decoder : torch.nn.Module, optional
         Goes with `encoder`; not needed by a model without masks.
     grid_encoder : torch.nn.Module, optional

@@ -5,7 +5,7 @@ Drawn at random, filters and masks give an estimate that is some 30 dB further f
 a speaker than the mixture is, norms blow small branches up, and LSTMs forget
 within two frames: a part of every training is spent on the way back. Here
 filters reconstruct the signal, masks give every speaker an equal share of it,
-branches are small and LSTMs remember. Axis letters are in model.py.
+branches are small and LSTMs remember. Axis letters are in networks.py.
 """
 
 import math
@@ -71,7 +71,7 @@ def start_from_mixture(encoder, model, decoder):
     encoder, decoder : torch.nn.Module
         Of the contract in encoders.py. Those that are learned get the same
         filters; an STFT reconstructs as it is.
-    model : model.DualPathSeparator
+    model : networks.DualPathSeparator
         Its mask layer gets a bias, see `DualPathSeparator.add_mask_bias`.
     """
     if isinstance(encoder, LearnedEncoder):

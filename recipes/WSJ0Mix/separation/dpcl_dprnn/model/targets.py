@@ -1,7 +1,7 @@
 """Who dominates each bin, and how much a bin weighs.
 
 Grids are indexed [..., L, F] here, as the embeddings are; axis letters are
-in model.py.
+in networks.py.
 """
 
 

@@ -13,6 +13,7 @@ import math
 import sys
 import time
 
+import numpy as np
 import speechbrain as sb
 import torch
 import yaml
@@ -24,9 +25,16 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.logger import get_logger
 
-from ..common.distributed import gather, highest, lost_process, place
-from ..common.errors import Stopped, UserError, few
+from ..common.distributed import (
+    gather,
+    highest,
+    lost_process,
+    on_main,
+    place,
+)
+from ..common.errors import Stopped, UserError, few, writing_error
 from ..common.program import sigterm_calls
+from .averaging import AveragedWeights
 from .gradients import AutoClip, gradient_shares
 
 logger = get_logger(__name__)
@@ -77,24 +85,44 @@ class Engine(sb.Brain):
     ---------
     schedule : schedule.TrapezoidSchedule, optional
         Sets the learning rate of each step, and ends the run.
+    seed : int
+        Decides, with the epoch and the batch, what is drawn in it.
     clip_quantile : float, optional
         See `gradients.AutoClip`; the most is `max_grad_norm`.
+    averaged : averaging.AveragedWeights, optional
+        Follow the steps, are validated and tested, and kept if they have a
+        decay.
+    loggers : list
+        SpeechBrain's, on the main process alone.
     *args, **kwargs
         Of the parent.
     """
 
     clock = staticmethod(time.monotonic)  # of `max_minutes`, in seconds
 
-    def __init__(self, *args, schedule=None, clip_quantile=None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        seed=0,
+        schedule=None,
+        clip_quantile=None,
+        averaged=None,
+        loggers=(),
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
+        self.seed = seed
         self.schedule = schedule
+        self.averaged = averaged or AveragedWeights()
+        self.loggers = loggers
+        if self.averaged.decay is not None:
+            self.checkpointer.add_recoverable("averaged", self.averaged)
         self.clip = AutoClip(clip_quantile)
         self.stage = None
         self.resumed = None  # `Sums` of the epoch that a resumed run is in
         self.steps_since = 0  # the last checkpoint
         self.epoch = 1
         self.stepped = 0  # batches of the epoch that are in a step
-        self.step_taken = False  # whether the last one was not left out
         self.seconds = 0.0  # of the whole run, at the last step or save
         self.began = self.clock()  # less what earlier runs took
         self.asked_to_stop = False
@@ -163,6 +191,8 @@ class Engine(sb.Brain):
         self.saved, self.steps_since = time.time(), 0
         self.names = []  # of the utterances of the present step
         self.suspects = []  # those, of it or the stage, of no finite loss
+        if stage == sb.Stage.VALID:
+            self.averaged.exchange()
 
     @property
     def done(self):
@@ -182,6 +212,17 @@ class Engine(sb.Brain):
             rate = self.schedule.rate(self.optimizer_step + 1, self.done)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Seed the batch: every one draws other numbers, and a resumed run the
+        same ones that it would have drawn.
+        """
+        self.seed_step()
+
+    def seed_step(self, stream=0):
+        """Seed PyTorch's random numbers, of which there are several streams."""
+        key = [self.seed, self.epoch, self.step, stream]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def step_of(self, batch):
         """The last batch of the present step, and the share of this one's mean
@@ -256,6 +297,7 @@ class Engine(sb.Brain):
         else:
             for optimizer in optimizers:
                 self.scaler.step(optimizer)
+            self.averaged.update()
             if finite:
                 self.sums.norms += norm
                 self.sums.steps += 1
@@ -264,7 +306,7 @@ class Engine(sb.Brain):
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
-        self.stepped, self.step_taken = self.step, not bad
+        self.stepped = self.step
         self.names, self.suspects = [], []
 
     def wish(self):
@@ -347,6 +389,36 @@ class Engine(sb.Brain):
         self.sums.add({**parts, "loss": total}, torch.isfinite(self.losses))
         return total.mean()
 
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Load the best checkpoint, and of it the averaged weights if it has
+        any.
+        """
+        best = self.checkpointer.recover_if_possible(
+            max_key=max_key, min_key=min_key
+        )
+        if best is None:
+            raise UserError(
+                f"No checkpoint in {self.checkpointer.checkpoints_dir}: there "
+                "is nothing to test. Train first, or set --output_folder to a "
+                "trained one."
+            )
+        if "averaged" in best.paramfiles:  # --test_only may not ask for them
+            self.averaged.load(best.paramfiles["averaged"])
+        self.averaged.exchange()
+
+    def log(self, *stats, **others):
+        """Give statistics to the loggers, see SpeechBrain's `TrainLogger`."""
+
+        def _log():
+            for logger in self.loggers:
+                try:
+                    logger.log_stats(*stats, **others)
+                except OSError as error:
+                    path = getattr(logger, "save_file", "the log")
+                    raise writing_error(path, error) from error
+
+        on_main(_log)
+
     def evaluate_batch(self, batch, stage):
         """See the parent; a loss that is not finite is counted."""
         loss = super().evaluate_batch(batch, stage)
@@ -366,6 +438,8 @@ class Engine(sb.Brain):
             and the seconds. The number of steps, or batches, with a loss
             that is not finite, if there are any.
         """
+        if self.stage == sb.Stage.VALID:
+            self.averaged.exchange()
         sums, suspects = self.sums_of_all(), _joined(gather(self.suspects))
         if suspects:  # of validation or test; a step names its own
             logger.warning(

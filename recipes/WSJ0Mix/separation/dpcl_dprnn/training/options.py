@@ -6,6 +6,8 @@ import difflib
 import importlib.util
 import logging
 import math
+import os
+import pathlib
 import re
 
 import speechbrain as sb
@@ -14,10 +16,15 @@ import yaml
 from hyperpyyaml import load_hyperpyyaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
+from speechbrain.utils.train_logger import TensorboardLogger, WandBLogger
 
+from ..common.distributed import on_main
 from ..common.errors import UserError, first_line
 from ..common.moved import moved_names, with_new_names
+from .machine import reuse_memory
+from .resuming import Settings
 
 # Numbers from the first to the second: whole ones, or null, where that is said
 RANGES = {
@@ -44,6 +51,124 @@ TRAINED_WITH = (
     "grad_accumulation_factor",
     "remove_vector_weight_decay",
 )
+
+
+def begin(argv):
+    """Begin a run, or go on with one: all that comes before its data.
+
+    Joins the other processes, reads the hparams, refuses to go on with others
+    than the run began with, and makes its folder.
+
+    Arguments
+    ---------
+    argv : list of str
+        The command line after the program's name.
+
+    Returns
+    -------
+    hparams : dict
+    run_opts : speechbrain.utils.run_opts.RunOptions
+    settings : resuming.Settings
+    """
+    hparams_file, run_opts, overrides = parse_command_line(argv)
+    if run_opts.debug and "WORLD_SIZE" in os.environ:
+        raise UserError("--debug runs in one process: leave out torchrun.")
+    try:
+        sb.utils.distributed.ddp_init_group(run_opts)
+    except ValueError as error:  # more processes than GPUs
+        raise UserError(f"{first_line(error)}") from error
+    if run_opts.device == "cpu":
+        reuse_memory()
+    hparams, overrides = load_hparams(hparams_file, overrides)
+    text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
+    force = settle_run_options(hparams, run_opts)
+    settings = Settings(text, overrides, force)
+    if not (run_opts.test_only or run_opts.debug):
+        on_main(settings.check, checkpointer=hparams["checkpointer"])
+    on_main(
+        _make_folder,
+        folder=hparams["output_folder"],
+        hparams_file=hparams_file,
+        overrides=overrides,
+    )
+    return hparams, run_opts, settings
+
+
+def _make_folder(folder, hparams_file, overrides):
+    """Make the experiment's folder, with its logs and a copy of the hparams."""
+    try:
+        sb.create_experiment_directory(
+            experiment_directory=folder,
+            hyperparams_to_save=hparams_file,
+            overrides=overrides,
+        )
+    except OSError as error:
+        raise UserError(
+            f"output_folder: cannot write to {folder} ({error.strerror}). "
+            "Free some space or choose another --output_folder."
+        ) from error
+
+
+def open_loggers(text_logger, extra, folder):
+    """The text log, and another one beside it.
+
+    Arguments
+    ---------
+    text_logger : callable
+        Makes SpeechBrain's.
+    extra : str, optional
+        "tensorboard" or "wandb".
+    folder : str
+        Of the experiment.
+
+    Returns
+    -------
+    list of speechbrain.utils.train_logger.TrainLogger
+        Empty on all processes but the main one.
+
+    Raises
+    ------
+    UserError
+        When the extra one is not known or not installed.
+    """
+    if extra not in (None, "tensorboard", "wandb"):
+        raise UserError(
+            f"extra_logger is {extra!r}; it may be null, tensorboard or wandb."
+        )
+    if extra and importlib.util.find_spec(extra) is None:
+        raise UserError(
+            f"extra_logger: {extra} is not installed. Run pip install {extra}."
+        )
+    if not if_main_process():
+        return []
+    loggers = [text_logger()]
+    if extra == "tensorboard":
+        loggers.append(_Tensorboard(f"{folder}/tensorboard"))
+    if extra == "wandb":
+        import wandb
+
+        name = "-".join(pathlib.Path(folder).parts[-2:])
+        options = {"project": "dpcl_dprnn", "dir": folder, "name": name}
+        # A run that goes on after a stop is one run there too.
+        options |= {"id": name, "resume": "allow"}
+        loggers.append(WandBLogger(wandb.init, **options))
+    return loggers
+
+
+class _Tensorboard(TensorboardLogger):
+    """SpeechBrain's, which counts calls, with the number of the epoch, that
+    goes on where a run does.
+    """
+
+    def log_stats(self, stats_meta, *stats, **named):
+        """See the parent."""
+        before = stats_meta.get("epoch", stats_meta.get("epoch loaded")) - 1
+        parts = dict(zip(("train", "valid", "test"), stats, strict=False))
+        for name in ("train", "valid", "test"):
+            part = parts.get(name, named.get(f"{name}_stats")) or {}
+            self.global_step[name] = dict.fromkeys(part, before)
+        self.global_step["meta"] = before
+        super().log_stats(stats_meta, *stats, **named)
 
 
 def parse_command_line(argv):

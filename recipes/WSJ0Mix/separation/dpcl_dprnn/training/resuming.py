@@ -23,9 +23,12 @@ FREE = set(
     ckpt_interval_minutes ckpt_interval_steps nonfinite_patience
     early_stopping_epochs valid_dataloader_opts test_dataloader_opts
     scoring_workers mixture_consistency perceptual_scores num_audio kmeans
-    speaker_info model_licence eval_precision train_logger checkpointer
+    speaker_info model_licence eval_precision train_logger extra_logger
+    checkpointer
     """.split()
 )
+# What is built of other keys
+BUILT = {"prepare", "file_datasets", "live_datasets", "unmixer", "evaluation"}
 ORDER = ("batch_size", "shuffle", "drop_last")  # of the training data
 
 
@@ -53,6 +56,7 @@ class Settings:
         recursive_update(tree, YAML().load(overrides) or {})
         tree.update(run_options or {})
         self.values = dict(flat(tree))
+        self.text, self.overrides = hparams_text, overrides
 
     @mark_as_saver
     def save(self, path):
@@ -118,4 +122,4 @@ def is_free(key):
         return rest in ("valid", "test")
     if first == "train_dataloader_opts":
         return rest not in ORDER
-    return first in FREE
+    return first in FREE | BUILT
