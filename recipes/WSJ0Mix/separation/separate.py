@@ -92,11 +92,11 @@ def make_parser():
 def number_or(word):
     """A parser of whole numbers and one word."""
 
-    def parse(text):
+    def _parse(text):
         return text if text == word else int(text)
 
-    parse.__name__ = f"number or {word}"  # what argparse's errors say
-    return parse
+    _parse.__name__ = f"number or {word}"  # what argparse's errors say
+    return _parse
 
 
 class Teller:

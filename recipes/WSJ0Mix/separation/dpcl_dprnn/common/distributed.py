@@ -97,13 +97,13 @@ def on_main(function, **arguments):
         What the function returned, on all processes; it has to be picklable.
     """
 
-    def attempt():
+    def _attempt():
         try:
             return function(**arguments), None
         except UserError as error:
             return None, error
 
-    value, error = run_on_main(attempt)
+    value, error = run_on_main(_attempt)
     if error is not None:
         error.everywhere = True
         raise error

@@ -130,12 +130,12 @@ def processes(jobs):
         initializer=_start_worker,
     )
 
-    def submit(*call):
+    def _submit(*call):
         with _starting():
             return pool.submit(*call)
 
     try:
-        yield submit
+        yield _submit
     except concurrent.futures.process.BrokenProcessPool as error:
         raise UserError(
             "A process at work was killed, most often for lack of memory. "

@@ -52,7 +52,7 @@ def mixture_dataset(
 
     @takes(*columns)
     @provides("mixture", "sources")
-    def load(name, duration, *paths):
+    def _load(name, duration, *paths):
         start, frames = 0, -1
         if crop is not None:
             total = round(float(duration) * sample_rate)
@@ -79,7 +79,7 @@ def mixture_dataset(
     return DynamicItemDataset.from_csv(
         str(manifest),
         replacements={"data_root": str(data_folder)},
-        dynamic_items=[load],
+        dynamic_items=[_load],
         output_keys=["id", "mixture", "sources"],
     )
 

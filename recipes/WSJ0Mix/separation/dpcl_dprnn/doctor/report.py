@@ -139,7 +139,7 @@ class Report:
         self.add(Kind.UNREADABLE_FOLDER, error.filename, error.strerror)
 
     def by_kind(self):
-        """`{kind: [problem, ...]}` in the order of `Kind`, without repeats."""
+        """The problems of each kind, in the order of `Kind`, without repeats."""
         unique = dict.fromkeys(self.problems)
         found = {kind: [p for p in unique if p.kind is kind] for kind in Kind}
         return {kind: each for kind, each in found.items() if each}

@@ -279,13 +279,13 @@ def in_batches(opened, size, longest):
     """
     opened = iter(opened)
 
-    def seconds(pair):
+    def _seconds(pair):
         return pair[1].frames / pair[1].rate
 
     ahead = size * LOOK_AHEAD if size > 1 else 1
     while pairs := list(itertools.islice(opened, ahead)):
-        pairs.sort(key=seconds)
-        short = [pair for pair in pairs if seconds(pair) <= longest]
+        pairs.sort(key=_seconds)
+        short = [pair for pair in pairs if _seconds(pair) <= longest]
         for start in range(0, len(short), size):
             yield short[start : start + size]
         for pair in pairs[len(short) :]:

@@ -172,7 +172,7 @@ class _SafeLoader(ruamel.yaml.SafeLoader):
 
     @classmethod
     def add_implicit_resolver(cls, tag, regexp, first=None, **options):
-        """Nor does "(...)" stand for a tuple."""
+        """Nor does a text in parentheses stand for a tuple."""
         if tag != "!tuple":
             super().add_implicit_resolver(tag, regexp, first, **options)
 
@@ -180,14 +180,14 @@ class _SafeLoader(ruamel.yaml.SafeLoader):
     def add_multi_constructor(cls, tag_prefix, multi_constructor):
         """Only of classes, each of which is looked at once more."""
 
-        def construct(loader, name, node):
+        def _construct(loader, name, node):
             tag = _unsafe_tag(node)
             if tag:
                 raise UserError(f"The hyperparams: {_refusal(tag)}")
             return multi_constructor(loader, name, node)
 
         if tag_prefix in ("!new:", "!name:"):
-            super().add_multi_constructor(tag_prefix, construct)
+            super().add_multi_constructor(tag_prefix, _construct)
 
 
 def load_known(text, path, overrides=None):

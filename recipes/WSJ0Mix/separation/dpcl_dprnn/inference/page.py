@@ -89,34 +89,34 @@ def build_page(separator, max_seconds):
         rows = [_row(gr, name) for name in names]
         outputs = [result, *(part for row in rows for part in row)]
 
-        def show(told="", tracks=()):
+        def _show(told="", tracks=()):
             tracks = [*tracks, *[None] * (len(rows) - len(tracks))]
             return [told, *(x for track in tracks for x in _fill(gr, track))]
 
-        def run(path, n_spks, head):
+        def _run(path, n_spks, head):
             with _errors_shown(gr):
                 folder = tempfile.mkdtemp(dir=mixture.GRADIO_CACHE)
                 return path, *separate(
                     separator, path, folder, max_seconds, n_spks, head
                 )
 
-        def show_if_loaded(path, done):
-            return show(*done[1:]) if done[0] == path else show()
+        def _show_if_loaded(path, done):
+            return _show(*done[1:]) if done[0] == path else _show()
 
         # What is shown is always of the mixture that is loaded: it may be
         # another by the time that a separation ends.
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         done = gr.State()
         shown = button.click(
-            run,
+            _run,
             inputs,
             done,
             show_progress_on=result,
             concurrency_limit=1,  # which bounds the memory
             trigger_mode="always_last",  # for another mixture meanwhile
             api_visibility="private",
-        ).success(show_if_loaded, [mixture, done], outputs, **quiet)
-        mixture.change(show, None, outputs, cancels=shown, **quiet)
+        ).success(_show_if_loaded, [mixture, done], outputs, **quiet)
+        mixture.change(_show, None, outputs, cancels=shown, **quiet)
     return page
 
 

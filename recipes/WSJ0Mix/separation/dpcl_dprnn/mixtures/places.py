@@ -132,7 +132,7 @@ def unfinished(folder):
 
 
 def kinds_of(sources):
-    """The folders that a mixture has files in: s1, s2, ..., mix."""
+    """The folders that a mixture has files in: s1, s2 and so on, and mix."""
     return [f"s{n}" for n in range(1, len(sources) + 1)] + ["mix"]
 
 

@@ -41,7 +41,7 @@ class Task(typing.NamedTuple):
 
 
 def render(target, mixtures, rates, modes, jobs=None, progress=True):
-    """Write `TARGET/wav8k/min/SPLIT/{mix,s1,s2,...}/NAME.wav`.
+    """Write mixtures and sources as `TARGET/wav8k/min/SPLIT/KIND/NAME.wav`.
 
     Arguments
     ---------

@@ -32,7 +32,7 @@ def pointwise(convolution, x, times=1):
 
 
 def normalised(norm, x):
-    """SpeechBrain's norms, which want channels second, of [B, ..., N]."""
+    """Apply SpeechBrain's norms, which want channels second, to channels last."""
     channels_second = x.movedim(-1, 1)  # a view that PyTorch's norms know
     return norm(channels_second).movedim(1, -1)
 

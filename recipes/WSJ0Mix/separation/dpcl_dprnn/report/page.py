@@ -117,7 +117,7 @@ def report_context(results, date):
 
 
 def facts(results):
-    """What the head of the page says, as [(name, value), ...]."""
+    """What the head of the page says, as pairs of name and value."""
     summary = results.summary
     ids = {i for rows in results.heads.values() for i in rows}
     seconds = np.nansum(column(results.test_set, "seconds"))

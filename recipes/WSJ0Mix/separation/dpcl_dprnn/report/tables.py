@@ -31,7 +31,7 @@ INPUT_ENDS = (-math.inf, -10, -5, -2.5, 0, 2.5, 5, 10, math.inf)
 
 
 def metric_columns(heads):
-    """The scores that there are, as [(column, name, unit, digits), ...]."""
+    """The scores that there are: of each its column, name, unit and digits."""
     found = {c for rows in heads.values() for row in rows.values() for c in row}
     others = {c: (c, "", 2) for c in sorted(found - set(METRICS))}
     return [
@@ -103,7 +103,7 @@ def distributions(heads, test_set):
 
 
 def groups(heads, test_set):
-    """SI-SNRi of kinds of mixtures: [(kind, [(label, Statistics), ...])]."""
+    """SI-SNRi of kinds of mixtures: of each its label and `Statistics` pairs."""
     gains, facts = _gains(heads, list(test_set)), test_set.values()
     numbers = [str(whole(known["num_spks"]) or "") for known in facts]
     kinds = {
@@ -161,7 +161,7 @@ def failure_context(heads, test_set, speakers):
 
 
 def example_scores(name, heads, test_set):
-    """What is known of an utterance, as [(what, value), ...]."""
+    """What is known of an utterance, as pairs of what it is and its value."""
     facts = test_set.get(name, {})
     found = [
         (f"SI-SNRi, {NAMES[head]}", column(rows, "si-snr_i", [name])[0])

@@ -48,7 +48,7 @@ def open_voice(speaker):
     set_voice(library, speaker)
 
     # A default argument keeps the callback alive: the library does not
-    def say(text, keep=callback):
+    def _say(text, keep=callback):
         pieces.clear()
         text = text.encode()
         size = ctypes.c_size_t(len(text) + 1)
@@ -57,7 +57,7 @@ def open_voice(speaker):
         check(status, "espeak_Synth")
         return np.concatenate(pieces)
 
-    return say
+    return _say
 
 
 def start_library():
@@ -82,13 +82,13 @@ def collect_into(pieces):
         ctypes.c_int,
         ctypes.c_void_p,
     )
-    def collect(samples, count, _):
+    def _collect(samples, count, _):
         if samples and count > 0:
             # A copy, as the library writes the next piece over this one
             pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0  # 1 would stop the speech
 
-    return collect
+    return _collect
 
 
 def set_voice(library, speaker):

@@ -277,8 +277,8 @@ def _long_enough(path):
 
 
 def divide(items, held_out, seed):
-    """`{"tr": [item, ...], "cv": [...], "tt": [...]}`, drawn: so many are held
-    out for cv, as many for tt.
+    """The items of `tr`, `cv` and `tt`, drawn: so many are held out for cv, as
+    many for tt.
     """
     items = list(items)
     np.random.default_rng(seed).shuffle(items)

@@ -79,7 +79,7 @@ class AtomicCheckpointer(Checkpointer):
             *({"importance_key": key} for key in importance_keys),
         ]
 
-        def delete():
+        def _delete():
             found, kept = set(), set()
             for ranking in rankings:
                 ranked = self.find_checkpoints(
@@ -95,7 +95,7 @@ class AtomicCheckpointer(Checkpointer):
                 logger.log(verbosity, f"Deleted checkpoint {name}")
             self._remove_partial()
 
-        on_main(delete)
+        on_main(_delete)
 
     def recover_if_possible(self, *args, **kwargs):
         """See the parent; damaged checkpoints are set aside first.
@@ -104,11 +104,11 @@ class AtomicCheckpointer(Checkpointer):
         that machines share.
         """
 
-        def choose():
+        def _choose():
             self.set_aside_damaged()
             return self.find_checkpoint(*args, **kwargs)
 
-        chosen = on_main(choose)
+        chosen = on_main(_choose)
         if chosen is None:
             return None
         if not chosen.path.is_dir():

@@ -101,6 +101,7 @@ class EarlyStopping(EpochCounterWithStopper):
 
     @current.setter
     def current(self, number):
+        """Set the number, for all processes that share it."""
         self._current.fill_(number)
 
     @mark_as_saver

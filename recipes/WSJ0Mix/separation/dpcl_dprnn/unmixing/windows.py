@@ -158,7 +158,7 @@ class Stitcher:
         among = heads @ heads.T / (scale + TINY)  # [P, P]
         with_tail = heads @ self.tail.T / (scale + TINY)  # [P, C]
 
-        def score(places):
+        def _score(places):
             fit = 2 * (places * with_tail).sum()
             fit -= ((places @ places.T) * among).sum()
             if sums is not None:
@@ -168,7 +168,7 @@ class Stitcher:
                 fit += LIKENESS * np.linalg.norm(heard, axis=1).sum()
             return fit + SPREAD * places.any(axis=0).sum()
 
-        return _best_places(score, len(heads), self.count)
+        return _best_places(_score, len(heads), self.count)
 
 
 def _best_places(score, pieces, count):
