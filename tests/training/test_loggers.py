@@ -41,7 +41,7 @@ def test_tensorboard_goes_on_where_the_run_does(text_logger, tmp_path):
             stats = {"loss": -1.0 * epoch}
             logger.log_stats({"epoch": epoch}, stats, valid_stats=stats)
         logger.log_stats({"epoch loaded": 3}, test_stats={"loss": -5.0})
-        logger.writer.close()
+        logger.logger.writer.close()
     events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     for name in ("loss/train", "loss/valid"):

@@ -18,7 +18,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
-from speechbrain.utils.train_logger import TensorboardLogger, WandBLogger
 
 from ..common.distributed import on_main
 from ..common.errors import UserError, first_line
@@ -146,6 +145,7 @@ def open_loggers(text_logger, extra, folder):
         loggers.append(_Tensorboard(f"{folder}/tensorboard"))
     if extra == "wandb":
         import wandb
+        from speechbrain.utils.train_logger import WandBLogger
 
         name = "-".join(pathlib.Path(folder).parts[-2:])
         options = {"project": "dpcl_dprnn", "dir": folder, "name": name}
@@ -155,20 +155,25 @@ def open_loggers(text_logger, extra, folder):
     return loggers
 
 
-class _Tensorboard(TensorboardLogger):
+class _Tensorboard:
     """SpeechBrain's, which counts calls, with the number of the epoch, that
     goes on where a run does.
     """
 
+    def __init__(self, folder):
+        from speechbrain.utils.train_logger import TensorboardLogger
+
+        self.logger = TensorboardLogger(folder)
+
     def log_stats(self, stats_meta, *stats, **named):
-        """See the parent."""
+        """As SpeechBrain's loggers do."""
         before = stats_meta.get("epoch", stats_meta.get("epoch loaded")) - 1
         parts = dict(zip(("train", "valid", "test"), stats, strict=False))
         for name in ("train", "valid", "test"):
             part = parts.get(name, named.get(f"{name}_stats")) or {}
-            self.global_step[name] = dict.fromkeys(part, before)
-        self.global_step["meta"] = before
-        super().log_stats(stats_meta, *stats, **named)
+            self.logger.global_step[name] = dict.fromkeys(part, before)
+        self.logger.global_step["meta"] = before
+        self.logger.log_stats(stats_meta, *stats, **named)
 
 
 def parse_command_line(argv):
