@@ -242,7 +242,7 @@ def make_brain(hparams, run_opts, settings):
     )
     check_run_options(brain)
     brain.groups = speaker_groups(
-        hparams["speaker_info"] or folders(hparams["speech_folder"])[0]
+        hparams["speaker_info"] or hparams["speech_folder"]
     )
     return brain
 
@@ -280,8 +280,8 @@ def write_all(brain, utterances, settings):
         seed=hparams.seed,
         num_spks=hparams.num_spks,
         sample_rate=hparams.sample_rate,
-        data_folder=", ".join(folders(hparams.data_folder)),
-        speech_folder=", ".join(folders(hparams.speech_folder)),
+        data_folder=hparams.data_folder,
+        speech_folder=hparams.speech_folder,
         licence=hparams.model_licence,
         epoch=hparams.epoch_counter.current,
         parameters=sum(p.numel() for p in brain.separator.parameters()),
@@ -301,11 +301,6 @@ def write_all(brain, utterances, settings):
         print(f"Listen:   {folder / 'separated'}")
     write_examples(evaluation, utterances)
     print(f"Report:   {write_report(folder)}")
-
-
-def folders(value):
-    """The folders of a list, or a single one; "" for none."""
-    return list(value) if isinstance(value, list | tuple) else [value or ""]
 
 
 def run(argv):

@@ -211,7 +211,8 @@ class Evaluation:
         Arguments
         ---------
         **about
-            Facts about the run, to go into summary.json as they are.
+            Facts about the run, to go into summary.json as they are; but of
+            lists the items become one text.
 
         Returns
         -------
@@ -232,6 +233,9 @@ class Evaluation:
             }
             for head, utterances in self.scores.items()
         }
+        for name, value in about.items():
+            if isinstance(value, list | tuple):
+                about[name] = ", ".join(map(str, value))
         summary = dict(_finite(about), heads=heads)
         counted = [
             row["counted"] == row["num_spks"]

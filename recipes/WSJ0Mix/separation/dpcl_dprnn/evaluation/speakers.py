@@ -63,8 +63,8 @@ def speaker_groups(place):
 
     Arguments
     ---------
-    place : str or Path
-        A CSV file with the columns `speaker` and `gender` (`sex` and
+    place : str, Path or list of them
+        Of several the first counts. A CSV file with the columns `speaker` and `gender` (`sex` and
         `register`, high or low, do too), in any case, or a folder that may
         have one named `speakers.csv`. "" for none.
 
@@ -79,6 +79,8 @@ def speaker_groups(place):
         When a file that was named is not of that form; that of a folder is
         passed over with a warning.
     """
+    if isinstance(place, list | tuple):
+        place = place[0]
     if not place:
         return {}
     path = pathlib.Path(place)
