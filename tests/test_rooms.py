@@ -40,6 +40,11 @@ def test_every_room_is_known():
 
 
 @pytest.mark.parametrize("room", ARROWS)
+def test_a_room_has_at_most_eight_modules(room):
+    assert len(list((PACKAGE / room).glob("[!_]*.py"))) <= 8
+
+
+@pytest.mark.parametrize("room", ARROWS)
 def test_arrows(room):
     for path in (PACKAGE / room).glob("*.py"):
         assert set(rooms_that(path)) <= ARROWS[room], path.name

@@ -19,7 +19,7 @@ import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
 
 from dpcl_dprnn.common.distributed import Shard, leave_group, on_main, place
-from dpcl_dprnn.common.errors import told_once
+from dpcl_dprnn.common.errors import UserError, told_once
 from dpcl_dprnn.common.program import exit_on_sigterm, run_program
 from dpcl_dprnn.datasets.batches import make_loader, make_training_loader
 from dpcl_dprnn.datasets.files import training_lengths
@@ -162,7 +162,13 @@ def main(argv):
         The command line after the program's name.
     """
     with told_once():
-        hparams, run_opts, settings = begin(argv)
+        hparams_file, hparams, run_opts, settings = begin(argv)
+        on_main(
+            make_folder,
+            folder=hparams["output_folder"],
+            hparams_file=hparams_file,
+            overrides=settings.overrides,
+        )
         with exit_on_sigterm():
             datasets = make_datasets(hparams)
         check_evaluation(hparams)
@@ -188,6 +194,17 @@ def main(argv):
     if if_main_process():
         write_all(brain, datasets["test"], settings)
     leave_group()
+
+
+def make_folder(folder, hparams_file, overrides):
+    """Make the experiment's folder, with its logs, the hparams and this file."""
+    try:
+        sb.create_experiment_directory(folder, hparams_file, overrides)
+    except OSError as error:
+        raise UserError(
+            f"output_folder: cannot write to {folder} ({error.strerror}). "
+            "Free some space or choose another --output_folder."
+        ) from error
 
 
 def make_datasets(hparams):

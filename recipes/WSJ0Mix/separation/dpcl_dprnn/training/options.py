@@ -53,10 +53,10 @@ TRAINED_WITH = (
 
 
 def begin(argv):
-    """Begin a run, or go on with one: all that comes before its data.
+    """Begin a run, or go on with one.
 
-    Joins the other processes, reads the hparams, refuses to go on with others
-    than the run began with, and makes its folder.
+    Joins the other processes, reads the hparams, and refuses to go on with
+    others than the run began with.
 
     Arguments
     ---------
@@ -65,6 +65,7 @@ def begin(argv):
 
     Returns
     -------
+    hparams_file : str
     hparams : dict
     run_opts : speechbrain.utils.run_opts.RunOptions
     settings : resuming.Settings
@@ -84,28 +85,7 @@ def begin(argv):
     settings = Settings(text, overrides, force)
     if not (run_opts.test_only or run_opts.debug):
         on_main(settings.check, checkpointer=hparams["checkpointer"])
-    on_main(
-        _make_folder,
-        folder=hparams["output_folder"],
-        hparams_file=hparams_file,
-        overrides=overrides,
-    )
-    return hparams, run_opts, settings
-
-
-def _make_folder(folder, hparams_file, overrides):
-    """Make the experiment's folder, with its logs and a copy of the hparams."""
-    try:
-        sb.create_experiment_directory(
-            experiment_directory=folder,
-            hyperparams_to_save=hparams_file,
-            overrides=overrides,
-        )
-    except OSError as error:
-        raise UserError(
-            f"output_folder: cannot write to {folder} ({error.strerror}). "
-            "Free some space or choose another --output_folder."
-        ) from error
+    return hparams_file, hparams, run_opts, settings
 
 
 def open_loggers(text_logger, extra, folder):
