@@ -31,11 +31,11 @@ class AveragedWeights:
     def __init__(self, decay=None):
         self.decay = decay
         self.steps = 0
+        self.average = None  # of each parameter
 
     def follow(self, module):
         """Average the weights of a module from now on, on its device."""
         self.module = module
-        self.average = None  # of each parameter
 
     @torch.no_grad()
     def update(self):
