@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import prepare_data
+from dpcl_dprnn.datasets.manifests import prepare_manifests
 from dpcl_dprnn.doctor import check as doctor
 from dpcl_dprnn.mixtures import sets as mixture_sets
 
@@ -60,7 +61,7 @@ def test_mix_then_manifests(speech, tmp_path):
     folder = tmp_path / "data" / "2speakers"
     assert f"--data_folder={folder}" in done.stderr
     assert "already" not in done.stderr
-    files = prepare_data.prepare_manifests(folder, tmp_path / "save")
+    files = prepare_manifests(folder, tmp_path / "save")
     lines = pathlib.Path(files["train"]).read_text().splitlines()
     assert len(lines) == 21
     again = command(*words)

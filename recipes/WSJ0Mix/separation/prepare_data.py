@@ -16,8 +16,7 @@ wsj0-mix from WSJ0 and the official lists, and a check of any data:
     python prepare_data.py wsj0 --wsj0 DIR --lists DIR --out data
     python prepare_data.py check --data data/2speakers
 
-train.py itself calls `prepare_manifests`, which lists a data set in CSV
-files.
+train.py itself lists a data set in CSV files (`prepare` in the YAML).
 """
 
 import argparse
@@ -25,9 +24,6 @@ import logging
 import sys
 
 from dpcl_dprnn.common.program import run_program
-from dpcl_dprnn.datasets.manifests import prepare_manifests
-
-__all__ = ["main", "prepare_manifests"]
 
 
 def subcommand(subparsers, name, run, text):

@@ -81,7 +81,7 @@ def reading_problem(path, error):
     text = str(error)
     if "no program to decode" in text:
         return Problem(Kind.NO_DECODER, path)
-    truncated = "truncated" in text or "premature EOF" in text
+    truncated = "truncated" in text
     detail = "truncated" if truncated else "missing, or not sound"
     return Problem(Kind.UNREADABLE, path, detail)
 

@@ -84,7 +84,7 @@ class Kind(enum.Enum):
     # WSJ0
     NO_DECODER = (
         "shorten-compressed files, and no program to decode them",
-        "Install one: pip install imageio-ffmpeg, or sph2pipe.",
+        "Install one: pip install imageio-ffmpeg.",
     )
     ONLY_WV2 = (
         "utterances of the second microphone only (.wv2)",

@@ -48,9 +48,8 @@ GO_ON, SAVE, STOP = range(3)  # what to do after a step
 class Sums:
     """What a process has added up in a stage."""
 
-    totals: dict = dataclasses.field(
-        default_factory=dict
-    )  # of the loss's parts
+    # Of the parts of the loss
+    totals: dict = dataclasses.field(default_factory=dict)
     count: int = 0  # utterances in them: those whose loss is finite
     left_out: int = 0  # steps, or batches of validation, whose loss is not
     norms: float = 0.0  # of the gradients before clipping
@@ -347,9 +346,8 @@ class Engine(sb.Brain):
             for name in ("mixture", "sources")
             if hasattr(batch, name)
         ]
-        if (
-            self.stage != sb.Stage.TRAIN or not dealt
-        ):  # else losses are of others
+        # Of sources that were dealt anew, losses are of other mixtures.
+        if self.stage != sb.Stage.TRAIN or not dealt:
             checked.append(self.losses[:, None])
         for values in checked:
             bad = ~torch.isfinite(values).all(dim=1)
