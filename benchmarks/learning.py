@@ -27,10 +27,10 @@ RECIPE = ROOT / "recipes" / "WSJ0Mix" / "separation"
 
 # What is changed of mini.yaml; a single process has the batches of its two.
 PLAIN = {"batch_size": 8}
-GOOD = {**PLAIN, "start": "mixture", "lr": 0.004}
+GOOD = {**PLAIN, "initial_weights": "mixture", "lr": 0.004}
 ROWS = {
     "mini.yaml": PLAIN,
-    "start": {**PLAIN, "start": "mixture"},
+    "start": {**PLAIN, "initial_weights": "mixture"},
     "start, lr 4e-3": GOOD,
     "plateau": {**GOOD, "lr_fall": 0.25},
     "clipping": {**GOOD, "clip_quantile": 0.5},

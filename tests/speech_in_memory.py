@@ -14,6 +14,8 @@ RATE = 8000
 class Sounds:
     """A store of signals in memory, `name: samples`."""
 
+    rate = RATE
+
     def __init__(self, **signals):
         self.names = [f"{name}.wav" for name in signals]
         self.signals = [np.float32(signal) for signal in signals.values()]

@@ -131,6 +131,45 @@ def test_noise_and_rooms_are_not_always_there(kind, speech):
     assert abs(with_it - 60) < 4 * 42**0.5
 
 
+@pytest.mark.parametrize("kind", ["telephone", "codec"])
+def test_telephones_and_codecs(kind, speech):
+    """As many as is said; a codec leaves the sources as they were."""
+    plain = mixtures(speech, 100)
+    changed = mixtures(speech, 100, **{f"{kind}_probability": 0.3})
+    with_it = 0
+    for before, after in zip(plain, changed, strict=True):
+        clean = after["sources"].sum(dim=1)
+        if kind == "telephone":
+            torch.testing.assert_close(
+                after["mixture"], clean, atol=1e-5, rtol=0
+            )
+            with_it += not torch.allclose(before["sources"], after["sources"])
+        else:
+            assert torch.equal(before["sources"], after["sources"])
+            with_it += not torch.equal(before["mixture"], after["mixture"])
+    assert abs(with_it - 30) < 4 * 21**0.5
+
+
+def test_target_in_a_room_is_the_early_part(speech):
+    response = np.zeros(400)
+    response[[20, 60, 300]] = 1.0, 0.5, 0.5
+    room = {"rooms": Sounds(room=response), "crop": 1000}
+    for whole, early in zip(
+        mixtures(speech, **room),
+        mixtures(speech, **room, room_target=40),
+        strict=True,
+    ):
+        late = whole["sources"] - early["sources"] * (
+            whole["mixture"].abs().max() / early["mixture"].abs().max()
+        )
+        # Nothing comes later than what comes 280 samples after the direct sound.
+        assert late[:280].abs().max() < 1e-5 < 1e-2 < late[280:].abs().max()
+        torch.testing.assert_close(
+            whole["mixture"] / whole["mixture"].abs().max(),
+            early["mixture"] / early["mixture"].abs().max(),
+        )
+
+
 def test_gain_db(speech):
     gains = [
         parts_of(item["id"])[1][0] for item in mixtures(speech, 40, gain_db=20)
@@ -156,7 +195,7 @@ def spans(item):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("overlap", [-0.5, 0.0, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("crop", [None, 3000, 2000])
 def test_overlap(count, overlap, crop):
     """One begins when the one before has said all but that part."""

@@ -27,6 +27,9 @@ SETTINGS = {
     "noise_probability": 1.0,
     "room_folder": "",
     "room_probability": 1.0,
+    "room_target_ms": None,
+    "telephone_probability": 0.0,
+    "codec_probability": 0.0,
     "speaker_power": 0.0,
     "shares": None,
     "share_epochs": 10,
@@ -425,10 +428,13 @@ def test_unfit_shares_are_named(shares, flat, another, make):
         *(("speakers", value) for value in (0, 3, [2, 3], [], "2", 1.5)),
         *(("speeds", value) for value in (49, [100, 201], [0.9], [], "all")),
         *(("gain_db", value) for value in (-1, [2.5, 5], float("nan"), None)),
-        *(("overlap", value) for value in (1.1, -0.1, [0.8, 0.2], [0, 0.5, 1])),
+        *(("overlap", value) for value in (1.1, -1.1, [0.8, 0.2], [0, 0.5, 1])),
         *(("snr_db", value) for value in ([20, 0], "loud", [0, 101], [])),
         *(("noise_probability", value) for value in (1.1, -0.1, [0, 1])),
         *(("room_probability", value) for value in ("often", None)),
+        *(("room_target_ms", value) for value in (-1, [50], "early")),
+        *(("telephone_probability", value) for value in (2, None)),
+        *(("codec_probability", value) for value in (-1, "gsm")),
         *(("speaker_power", value) for value in (-1, [1])),
         *(("share_epochs", value) for value in (0, None)),
     ],
@@ -459,6 +465,11 @@ def test_settings_that_fit():
     read = read_settings({**SETTINGS, **changes}, 2)
     assert read["speakers"] == (1, 2) and read["overlap"] == (0, 1)
     assert read["snr_db"] == (-5, -5) and read["train"] == 1
+
+
+def test_rate_that_a_codec_lacks(flat, make):
+    with pytest.raises(UserError, match="codec_probability: .* not 11025"):
+        make(flat[0], {"codec_probability": 0.1}, sample_rate=11025)
 
 
 @pytest.mark.parametrize("name", ["noise_folder", "room_folder"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpcl_dprnn.mixtures.mixing import mix_sources
+from dpcl_dprnn.mixtures.rendering import mix_sources
 from dpcl_dprnn.speech.levels import active_level
 
 

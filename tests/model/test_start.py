@@ -40,7 +40,7 @@ def make(start, kernel_size=16, filters=64, stft=False, **options):
         **options,
     }
     model = DualPathSeparator(in_channels=filters, out_channels=8, **settings)
-    return Separator(encoder, model, decoder, start=start)
+    return Separator(encoder, model, decoder, initial_weights=start)
 
 
 @pytest.mark.parametrize("count", [8, 9, 16, 32, 33, 34, 48, 256])

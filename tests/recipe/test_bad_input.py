@@ -245,7 +245,10 @@ def test_bad_data(damage, words, good, fails):
         (["--max_minutes=0"], ["max_minutes is 0", "above 0", "or null"]),
         (["--max_minutes=x"], ["max_minutes is 'x'", "or null"]),
         (["--total_steps=null"], ["total_steps is None", "above 0"]),
-        (["--start=foo"], ["start is 'foo'", "mixture or random"]),
+        (
+            ["--initial_weights=foo"],
+            ["initial_weights is 'foo'", "mixture or random"],
+        ),
         (["--max_grad_norm=-1"], ["max_grad_norm (was 5.0, is -1"]),
         (["--optimizer_step_limit=x"], ["optimizer_step_limit", "whole"]),
         (["--kernel_size=63"], ["mini.yaml", "kernel_size", "even"]),

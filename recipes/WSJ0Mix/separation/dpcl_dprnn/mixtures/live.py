@@ -7,7 +7,14 @@ import numpy as np
 import torch
 
 from ..common.audio import resample
-from .mixing import PEAK
+from .conditions import (
+    CODECS,
+    in_noise,
+    in_room,
+    telephone_band,
+    through_codec,
+)
+from .rendering import PEAK
 
 PAUSE = 0.01  # of the active level: a piece with less has no speech in it
 TRIES = 50  # to find a piece with speech, in recordings with long pauses
@@ -35,7 +42,8 @@ class Mixer:
         second as much quieter, the others are as they are. 2.5 in wsj0-mix.
     overlap : tuple of float
         Range to draw the ratio from by which a speaker and the next one
-        overlap in time. (1, 1) is full overlap, as in wsj0-mix.
+        overlap in time. (1, 1) is full overlap, as in wsj0-mix; below 0 is
+        a pause.
     noise : SpeechStore, optional
         Noises to add a piece of.
     snr_db : tuple of float
@@ -46,6 +54,13 @@ class Mixer:
         Impulse responses, one of which each source is heard through.
     room_probability : float
         Share of the mixtures that are heard in rooms.
+    room_target : int, optional
+        Samples after the direct sound that sources have of rooms; by default
+        all.
+    telephone_probability : float
+        Share of the mixtures, with their sources, in a telephone's band.
+    codec_probability : float
+        Share of the mixtures that were coded; the sources are as before.
     """
 
     speech: object
@@ -60,6 +75,9 @@ class Mixer:
     noise_probability: float = 1.0
     rooms: object = None
     room_probability: float = 1.0
+    room_target: int | None = None
+    telephone_probability: float = 0.0
+    codec_probability: float = 0.0
 
     def draw(self, groups, rng, chances=None):
         """Draw a mixture.
@@ -83,7 +101,7 @@ class Mixer:
             float32.
         sources : numpy.ndarray, [T, C]
             float32, silent from the number of speakers on. They sum to the
-            mixture, save for the noise.
+            mixture, save for noise, what rooms add to them, and codecs.
         name : str
             What was mixed, like the files of wsj0-mix; long names are cut.
         """
@@ -102,26 +120,38 @@ class Mixer:
         )
         total = duration + (count - 1) * shift
         sources = np.zeros((self.num_spks, total), np.float32)
+        mixture = np.zeros(total, np.float32)
         for place, (row, utterance, speed, decibels) in enumerate(
             zip(sources, chosen, speeds, gains, strict=False)
         ):
-            piece = self._piece(utterance, speed, duration, rng)
+            heard = found = self._piece(utterance, speed, duration, rng)
             if in_rooms:
-                piece = self._in_room(piece, rng)
-            piece *= (
+                response = self.rooms.read(int(rng.integers(len(self.rooms))))
+                heard, found = in_room(heard, response, self.room_target)
+            factor = (
                 10 ** (decibels / 20) / self.speech.levels[utterance] ** 0.5
             )
-            row[place * shift :][:duration] = piece
-        mixture = sources.sum(axis=0)
+            spoken = slice(place * shift, place * shift + duration)
+            row[spoken] = found * factor
+            mixture[spoken] += (heard * factor).astype(np.float32)
         if self.noise is not None and happens(self.noise_probability, rng):
-            mixture = mixture + self._noise(mixture, rng)
+            ratio = rng.uniform(*self.snr_db)
+            mixture = in_noise(mixture, self._noise(total, rng), ratio)
+        rate = self.speech.rate
+        if happens(self.telephone_probability, rng):
+            both = telephone_band(np.vstack([mixture, sources]), rate, rng)
+            mixture, sources = both[0], both[1:]
         peak = max(np.abs(sources).max(), np.abs(mixture).max())
         factor = np.float32(PEAK / (peak or 1.0))
+        mixture, sources = mixture * factor, sources * factor
+        if happens(self.codec_probability, rng):
+            codec = rng.choice(list(CODECS))
+            mixture = through_codec(mixture, rate, codec, rng)
         name = "_".join(
             f"{_stem(self.speech.names[u])}_{g:.4f}"
             for u, g in zip(chosen, gains, strict=True)
         )
-        return mixture * factor, (sources * factor).T.copy(), name
+        return mixture, sources.T.copy(), name
 
     def _timing(self, chosen, speeds, rng):
         """Samples that each speaks, and until the next one begins."""
@@ -150,32 +180,18 @@ class Mixer:
                 break
         return resample(piece, int(speed), 100)[:duration]
 
-    def _in_room(self, dry, rng):
-        """The sound in a room, as loud as without and beginning with it."""
-        import scipy.signal
-
-        response = self.rooms.read(int(rng.integers(len(self.rooms))))
-        direct = int(np.abs(response).argmax())
-        wet = scipy.signal.oaconvolve(dry, response)[direct:][: len(dry)]
-        energy = np.square(wet).sum()
-        return wet * np.sqrt(np.square(dry).sum() / (energy or 1.0))
-
-    def _noise(self, mixture, rng):
-        """A random piece of noise, repeated where it is too short."""
-        ratio = rng.uniform(*self.snr_db)
+    def _noise(self, length, rng):
+        """A random piece of noise, as long as there is some."""
         number = int(rng.integers(len(self.noise)))
-        spare = max(0, int(self.noise.lengths[number]) - len(mixture))
-        start = int(rng.integers(spare + 1))
-        noise = self.noise.read(number, start, len(mixture))
-        noise = np.resize(noise, len(mixture))
-        energies = np.square(mixture).sum(), np.square(noise).sum()
-        factor = np.sqrt(energies[0] / (energies[1] or 1.0))
-        return noise * np.float32(factor * 10 ** (-ratio / 20))
+        spare = max(0, int(self.noise.lengths[number]) - length)
+        return self.noise.read(number, int(rng.integers(spare + 1)), length)
 
 
 def happens(probability, rng):
-    """Draw whether something happens; for what is certain nothing is drawn."""
-    return probability >= 1 or rng.random() < probability
+    """Whether something happens; for what is certain nothing is drawn."""
+    if probability in (0, 1):
+        return bool(probability)
+    return rng.random() < probability
 
 
 def _stem(name):

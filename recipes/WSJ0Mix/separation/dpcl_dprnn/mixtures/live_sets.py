@@ -26,9 +26,13 @@ SINGLE = (  # settings of one number
     "gain_db",
     "noise_probability",
     "room_probability",
+    "room_target_ms",
+    "telephone_probability",
+    "codec_probability",
     "speaker_power",
     "share_epochs",
 )
+CODEC_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz, which all codecs take
 
 
 def make_dynamic_sets(
@@ -82,6 +86,12 @@ def make_dynamic_sets(
     several = isinstance(speech_folder, list | tuple)
     folders = list(speech_folder) if several else [speech_folder]
     numbers = read_settings(settings, num_spks, len(folders))
+    if numbers["codec_probability"] and sample_rate not in CODEC_RATES:
+        raise UserError(
+            "dynamic_mixing.codec_probability: codecs take a sample_rate of "
+            f"{', '.join(map(str, CODEC_RATES))} Hz, not {sample_rate}. Set it "
+            "to 0, or choose another --sample_rate."
+        )
     fewest = max(numbers["speakers"])
     if training_only:
         speakers = {"tr": find_training_speakers(folders[0], fewest)}
@@ -115,6 +125,7 @@ def make_dynamic_sets(
         _open_sounds(settings, name, sample_rate, cache, seed)
         for name in ("noise_folder", "room_folder")
     )
+    target = numbers["room_target_ms"]
     sets = {}
     for number, (split, short) in enumerate(SHORT_NAMES.items()):
         if short not in speakers:
@@ -137,6 +148,11 @@ def make_dynamic_sets(
             noise_probability=numbers["noise_probability"],
             rooms=rooms[short],
             room_probability=numbers["room_probability"],
+            room_target=(
+                None if target is None else round(target * sample_rate / 1000)
+            ),
+            telephone_probability=numbers["telephone_probability"],
+            codec_probability=numbers["codec_probability"],
         )
         sets[split] = DynamicMixtures(
             mixer,
@@ -247,14 +263,17 @@ def read_settings(settings, num_spks, folders=1):
         "speakers": (int, 1, num_spks),
         "speeds": (int, 50, 200),
         "gain_db": (float, 0, 100),
-        "overlap": (float, 0, 1),
+        "overlap": (float, -1, 1),
         "snr_db": (float, -100, 100),
         "noise_probability": (float, 0, 1),
         "room_probability": (float, 0, 1),
+        "telephone_probability": (float, 0, 1),
+        "codec_probability": (float, 0, 1),
         "speaker_power": (float, 0, 10),
         "share_epochs": (float, 1e-6, 10**9),
     }
-    for name in (*limits, "shares", "noise_folder", "room_folder"):
+    others = ("shares", "room_target_ms", "noise_folder", "room_folder")
+    for name in (*limits, *others):
         if name not in settings:
             raise UserError(
                 f"dynamic_mixing has no {name}. Add it, as in the hparams "
@@ -272,6 +291,10 @@ def read_settings(settings, num_spks, folders=1):
                 "number, or the lowest and the highest."
             )
         read[name] = (first, last)
+    target = settings["room_target_ms"]
+    if target is not None:
+        target = _read_numbers("room_target_ms", target, float, 0, 10**4)
+    read["room_target_ms"] = target
     read["shares"] = _read_shares(settings["shares"], folders)
     return read
 

@@ -15,7 +15,7 @@ from .clustering import kmeans_masks
 from .start import start_from_mixture
 from .targets import bin_weights, dominant_source
 
-STARTS = ("mixture", "random")
+INITIAL_WEIGHTS = ("mixture", "random")
 TINY = 1e-20  # far below the peak of any signal
 
 
@@ -42,9 +42,9 @@ class Separator(torch.nn.Module):
         when not given.
     grid_decoder : torch.nn.Module, optional
         Goes with `grid_encoder`; `decoder` when not given.
-    start : str
+    initial_weights : str
         "mixture": estimates are the mixture until something is learnt, see
-        `start.start_from_mixture`; "random": SpeechBrain's initial weights.
+        `start.start_from_mixture`; "random": SpeechBrain's.
 
     Example
     -------
@@ -66,12 +66,13 @@ class Separator(torch.nn.Module):
         decoder=None,
         grid_encoder=None,
         grid_decoder=None,
-        start="random",
+        initial_weights="random",
     ):
         super().__init__()
-        if start not in STARTS:
+        if initial_weights not in INITIAL_WEIGHTS:
             raise ValueError(
-                f"start is {start!r}; it may be {' or '.join(STARTS)}"
+                f"initial_weights is {initial_weights!r}; "
+                f"it may be {' or '.join(INITIAL_WEIGHTS)}"
             )
         self.encoder = encoder
         self.model = model
@@ -79,7 +80,7 @@ class Separator(torch.nn.Module):
         self.grid_encoder = grid_encoder or encoder
         self.grid_decoder = grid_decoder or decoder
         self.inference_dtype = None  # of the model in `separate_each`: as it is
-        if start == "mixture":
+        if initial_weights == "mixture":
             start_from_mixture(encoder, model, decoder)
 
     def filled(self, samples):
