@@ -134,6 +134,40 @@ def test_rate_and_channel(call, tmp_path):
     assert (info.samplerate, info.frames) == (8000, 8000)
 
 
+def test_who_speaks_when_is_written(call, tmp_path):
+    path = write(tmp_path / "my talk.wav", noise(12000))
+    out = tmp_path / "out"
+    done = call(path, "--output", out, "--rttm", "--json")
+    assert done.status == 0
+    facts = json.loads(done.out[0])
+    lines = (out / "my talk.rttm").read_text().splitlines()
+    assert str(out / "my talk.rttm") in facts["outputs"]
+    assert len(lines) == len(facts["turns"]) > 0
+    for line, turn in zip(lines, facts["turns"], strict=True):
+        kind, name, _, start, duration, *_ = line.split()
+        assert (kind, name) == ("SPEAKER", "my_talk")
+        assert line.split()[7] == f"s{turn['voice']}"
+        end = float(start) + float(duration)
+        assert float(start) == turn["start"]
+        assert end == pytest.approx(turn["end"], abs=1e-6)
+        assert 0 <= turn["start"] < turn["end"] <= 12000 / RATE
+
+
+def test_a_truth_beside_the_recording_is_not_overwritten(call, tmp_path):
+    write(tmp_path / "a.wav", noise(9000))
+    (tmp_path / "a.rttm").write_text("the truth")
+    done = call(tmp_path / "a.wav", "--output", tmp_path, "--rttm")
+    assert done.status == 1 and "a.rttm is there already" in done.errors[0]
+    assert sorted(os.listdir(tmp_path)) == ["a.rttm", "a.wav"]
+    assert (tmp_path / "a.rttm").read_text() == "the truth"
+
+
+def test_who_speaks_when_needs_a_folder(call, tmp_path):
+    path = write(tmp_path / "a.wav", noise(500))
+    done = call(path, "--output", "-", "--rttm")
+    assert done.status == 1 and "--rttm writes a file" in done.errors[0]
+
+
 def test_json_lines(call, tmp_path):
     good = write(tmp_path / "good.wav", noise(16000), 16000)
     bad = tmp_path / "bad.wav"

@@ -77,6 +77,11 @@ def make_parser():
         help="print a line of JSON for each recording",
     )
     add(
+        "--rttm",
+        action="store_true",
+        help="write who speaks when to RECORDING.rttm, beside the voices",
+    )
+    add(
         "--overwrite",
         action="store_true",
         help="replace voices of an earlier run",

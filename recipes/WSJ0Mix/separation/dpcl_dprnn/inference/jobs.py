@@ -10,7 +10,8 @@ import time
 import typing
 
 from ..common.errors import UserError, first_line
-from ..common.files import walk
+from ..common.files import walk, write_text
+from ..unmixing.turns import Activity, rttm
 from .recordings import FileRecording, count_frames
 from .separator import WINDOW
 from .voice_files import VOICES, write_together, write_voices, written_before
@@ -86,8 +87,13 @@ class Run:
         return job, recording
 
     def _take_output(self, job):
-        before = []
+        before = there = []
         if job.folder is None:
+            if self.options.rttm:
+                raise UserError(
+                    "--rttm writes a file beside the voices. Name a folder "
+                    "with --output."
+                )
             if self.taken:
                 raise UserError(
                     "standard output takes the voices of one recording only. "
@@ -101,9 +107,12 @@ class Run:
             )
         else:
             before = written_before(job.folder, job.name, self.options.format)
-        if before and not self.options.overwrite:
+            there = before[:1]
+            if self.options.rttm and (path := rttm_path(job)).exists():
+                there = [path]
+        if there and not self.options.overwrite:
             raise UserError(
-                f"{before[0]} is there already. Give --overwrite to replace it."
+                f"{there[0]} is there already. Give --overwrite to replace it."
             )
         self.taken[job.folder, job.name] = before
 
@@ -128,7 +137,7 @@ class Run:
             try:
                 if isinstance(stream, Exception):
                     raise stream
-                outputs = self._write(job, recording, stream)
+                outputs, turns = self._write(job, recording, stream)
             except BrokenPipeError:
                 raise
             except (UserError, *FAILURES) as error:
@@ -144,6 +153,14 @@ class Run:
                     "confidence": stream.confidence,
                     "head": options.head or self.separator.heads[0],
                     "sample_rate": stream.rate,
+                    "turns": [
+                        {
+                            "voice": turn.voice + 1,
+                            "start": turn.start,
+                            "end": turn.end,
+                        }
+                        for turn in turns
+                    ],
                     "seconds": round(seconds, 3),
                     "real_time_factor": round(spent / seconds, 4),
                 }
@@ -151,16 +168,22 @@ class Run:
 
     def _write(self, job, recording, stream):
         frames = count_frames(recording.frames, recording.rate, stream.rate)
-        blocks = self._watched(stream.blocks, stream.rate)
+        activity = Activity(stream.rate)
+        blocks = activity.watched(self._watched(stream.blocks, stream.rate))
         stream = dataclasses.replace(stream, blocks=blocks)
         format = self.options.format
         if job.folder is None:
             write_together(stream, frames, sys.stdout.buffer, format)
-            return ["-"]
+            return ["-"], activity.turns()
         before = self.taken[job.folder, job.name]
-        return write_voices(
+        outputs = write_voices(
             stream, frames, job.folder, job.name, format, before
         )
+        turns = activity.turns()
+        if self.options.rttm:
+            write_text(rttm_path(job), rttm(turns, job.name))
+            outputs.append(rttm_path(job))
+        return outputs, turns
 
     def _watched(self, blocks, rate):
         for block in blocks:
@@ -170,6 +193,11 @@ class Run:
     def _fail(self, job, error):
         why = plain_error(job.shown, error)
         self.tell({"input": job.shown, "error": str(why)})
+
+
+def rttm_path(job):
+    """Where it is written who speaks when."""
+    return job.folder / f"{job.name}.rttm"
 
 
 def find_jobs(inputs, output, scratch):
