@@ -34,8 +34,9 @@ def _load(num_spks, system, overrides):
     small = {key: value for key, value in SMALL.items() if f"\n{key}:" in text}
     changes = {**small, "num_spks": num_spks, **overrides}
     with torch.random.fork_rng(), tempfile.TemporaryDirectory() as folder:
+        folders = {"data_folder": "", "speech_folder": ""}
         hparams = load_hyperpyyaml(
-            text, {**changes, "data_folder": "", "output_folder": folder}
+            text, {**changes, **folders, "output_folder": folder}
         )
     return hparams, text, changes
 

@@ -1,6 +1,8 @@
 """What the page has to hear and to see of a separation."""
 
+import re
 import types
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ import soundfile
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import player
+from dpcl_dprnn.inference.recordings import FileRecording
 from dpcl_dprnn.inference.separator import Voices
+from dpcl_dprnn.unmixing.turns import Turn
 
 pytest.importorskip("matplotlib")
 
@@ -27,7 +31,7 @@ def mixture(tmp_path_factory):
 
 def test_auto_tells_the_confidence(three, mixture, tmp_path):
     told, tracks = player.separate(three, str(mixture), tmp_path, LIMIT, "auto")
-    assert "Confidence in the number: " in told
+    assert "confidence in the number: " in told
     assert tracks[0].sound.name == "two people_mixture.wav"
     played, _ = soundfile.read(tracks[0].sound)
     samples, _ = soundfile.read(mixture)
@@ -44,11 +48,44 @@ def test_voices_that_would_clip_are_turned_down_alike(tmp_path, mixture):
 
     told, tracks = player.separate(Loud(), str(mixture), tmp_path, LIMIT)
     assert "All voices are 12.0 dB quieter" in told
-    assert "Confidence" not in told
+    assert "confidence" not in told
     mixed, first, second = (soundfile.read(t.sound)[0] for t in tracks)
     assert np.abs(first).max() == player.FULL_SCALE
     assert np.abs(4 * second - mixed).max() < 4 / 32768
     assert all(t.picture.read_bytes()[1:4] == b"PNG" for t in tracks)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("longest", [300.0, 1.0])
+def test_page(mixture, tmp_path, monkeypatch, stays, longest):
+    """It names the files beside it, and draws what is not too long."""
+    monkeypatch.setattr(player, "LONGEST_SEEN", longest)
+    noise = 0.1 * np.random.default_rng(1).standard_normal((2, 12000))
+    outputs = [tmp_path / f"a & b_s{n}.wav" for n in (1, 2)]
+    for path, voice in zip(outputs, noise, strict=True):
+        soundfile.write(path, voice, 8000, subtype="FLOAT")
+    path = tmp_path / "a & b.html"
+    turns = [Turn(0, 0.1, 1.0), Turn(1, 0.5, 1.4), Turn(0, 1.1, 1.5)]
+    player.write_page(
+        path,
+        FileRecording(mixture),
+        outputs,
+        turns,
+        "2 voices <in> it.",
+        highest=8000,
+        stays=stays,
+    )
+    text = path.read_text()
+    assert "2 voices &lt;in&gt; it." in text and "a &amp; b" in text
+    links = re.findall(r'<audio [^>]*src="([^"]*)"', text)
+    assert len(links) == (3 if stays else 2)
+    files = [
+        (tmp_path / urllib.parse.unquote(link)).resolve() for link in links
+    ]
+    assert files[-2:] == outputs
+    assert not stays or files[0] == mixture
+    pictures = text.count("data:image/png;base64,")
+    assert pictures == (4 if longest > 2 else 1)  # the time line, and tracks
 
 
 def test_spectrograms_share_their_colours():

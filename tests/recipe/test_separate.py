@@ -153,6 +153,21 @@ def test_who_speaks_when_is_written(call, tmp_path):
         assert 0 <= turn["start"] < turn["end"] <= 12000 / RATE
 
 
+def test_without_a_folder_there_is_a_page(call, tmp_path, monkeypatch):
+    """And it is said what was found."""
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "talk.wav", noise(9000))
+    done = call(path, "--n_spks", 2)
+    names = ["talk.html", "talk_s1.wav", "talk_s2.wav"]
+    assert sorted(os.listdir("separated")) == names
+    assert f"{path}: 2 voices" in done.said
+    assert all(f"separated/{name}" in done.said for name in names)
+    page = pathlib.Path("separated", "talk.html").read_text()
+    assert 'src="../talk.wav"' in page and 'src="talk_s2.wav"' in page
+    assert call(path, "--no-page", "--overwrite").status == 0
+    assert call(path).status == 1  # talk.html of before
+
+
 def test_a_truth_beside_the_recording_is_not_overwritten(call, tmp_path):
     write(tmp_path / "a.wav", noise(9000))
     (tmp_path / "a.rttm").write_text("the truth")
@@ -379,7 +394,7 @@ def test_memory_that_ends_in_the_middle(call, tmp_path, monkeypatch):
 def test_a_recording_in_which_nobody_speaks(call, tmp_path):
     path = write(tmp_path / "silent.wav", np.zeros(9000, np.float32))
     options = ("--output", tmp_path / "out", "--n_spks=auto")
-    line = f"{path}: nobody speaks: nothing was written."
+    line = f"{path}: nobody speaks: no voice was written."
     done = call(path, *options)
     assert (done.status, done.out, done.errors) == (0, [], [])
     assert done.said.count(line) == 1

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Separate recordings in which several people talk at once.
 
-    python separate.py meeting.wav --model results/mini/1234/model --output out
+    python separate.py meeting.wav --model results/mini/1234/model
 
 writes meeting_s1.wav, meeting_s2.wav and so on, at the rate, level and length
-of the recording. They sum to the mean of its channels, less what is too high
+of the recording, and meeting.html to look at and listen to, into separated/. They sum to the mean of its channels, less what is too high
 for the model's sampling rate. Recordings may be files of any rate, channels and
 length, folders of such files, or - for standard input; --output - writes the
 voices as channels of one file to standard output.
@@ -29,12 +29,15 @@ def make_parser():
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="sound files, folders, or -")
     add("--model", required=True, help="model folder, or user/name on the Hub")
-    add("--output", required=True, help="folder to write, or -")
+    add(
+        "--output",
+        help="folder to write, or -; by default separated/, and then a page too",
+    )
     add(
         "--n_spks",
         type=number_or("auto"),
-        help="voices to find, or auto; by default as many as the model "
-        "separates",
+        help="voices to find, or auto: the default of a model that counts, "
+        "others find as many as they separate",
     )
     add(
         "--head",
@@ -75,6 +78,11 @@ def make_parser():
         "--json",
         action="store_true",
         help="print a line of JSON for each recording",
+    )
+    add(
+        "--page",
+        action=argparse.BooleanOptionalAction,
+        help="write a page for each recording that plays and shows its voices",
     )
     add(
         "--rttm",
@@ -131,10 +139,18 @@ class Teller:
             )
             flush_output()
         elif facts.get("count") == 0:
-            self.bar.write(
-                f"{facts['input']}: nobody speaks: nothing was written.",
-                file=sys.stderr,
-            )
+            self.say(f"{facts['input']}: nobody speaks: no voice was written.")
+        elif "error" not in facts and self.args.output != "-":
+            from dpcl_dprnn.inference.player import count_in_words
+
+            found = count_in_words(facts["count"], facts["confidence"])
+            self.say(f"{facts['input']}: {found}")
+            for path in facts["outputs"]:
+                self.say(f"  {path}")
+
+    def say(self, line):
+        """Write a line above the bar."""
+        self.bar.write(line, file=sys.stderr)
 
     def tell_errors(self):
         """Print what failed, and return the exit status."""
@@ -154,12 +170,17 @@ def run(args):
     from dpcl_dprnn.inference.jobs import Run, find_jobs
     from dpcl_dprnn.training.machine import reuse_memory
 
+    if args.output is None:
+        args.output = "separated"
+        args.page = args.page is None or args.page
     options = {"precision": args.precision}
     if args.device:
         options["device"] = args.device
     separator = SpeechSeparator.from_hparams(
         source=args.model, safe=not args.trust_model, run_opts=options
     )
+    if args.n_spks is None and separator.counts:
+        args.n_spks = "auto"
     if str(separator.device) == "cpu":
         reuse_memory()
     with (

@@ -21,10 +21,11 @@ MOVED = {
     "dpcl_dprnn.training.EarlyStopping": "dpcl_dprnn.training.schedule.EarlyStopping",
     "dpcl_dprnn.training.fastest_precision": "dpcl_dprnn.training.machine.fastest_precision",
 }
-# Keys of YAML, as runs keep them
+# Keys of YAML, as runs and model folders keep them
 MOVED_KEYS = {
     '"train_mixing.speeds': '"train_mixing.batch_speeds',
     '"train_mixing.gain_db': '"train_mixing.source_gain_db',
+    "    start: !ref <start>": "    initial_weights: !ref <start>",
 }
 NAME = re.compile(r"\bdpcl_dprnn(?:\.\w+)+")
 

@@ -12,6 +12,7 @@ import typing
 from ..common.errors import UserError, first_line
 from ..common.files import walk, write_text
 from ..unmixing.turns import Activity, rttm
+from .player import count_in_words, write_page
 from .recordings import FileRecording, count_frames
 from .separator import WINDOW
 from .voice_files import VOICES, write_together, write_voices, written_before
@@ -20,6 +21,7 @@ SUFFIXES = frozenset(
     ".aif .aiff .au .flac .mp3 .oga .ogg .opus .rf64 .w64 .wav".split()
 )
 NO_MEMORY = re.compile("(?i)out of memory|not enough memory|alloc")
+STDIN = "standard input"
 LOOK_AHEAD = 16  # batches in which to look for recordings of like lengths
 # Memory that a GPU lacks is a RuntimeError.
 FAILURES = (OSError, RuntimeError, MemoryError)
@@ -89,9 +91,9 @@ class Run:
     def _take_output(self, job):
         before = there = []
         if job.folder is None:
-            if self.options.rttm:
+            for extra in self._extras(job):
                 raise UserError(
-                    "--rttm writes a file beside the voices. Name a folder "
+                    f"--{extra} writes a file beside the voices. Name a folder "
                     "with --output."
                 )
             if self.taken:
@@ -107,14 +109,24 @@ class Run:
             )
         else:
             before = written_before(job.folder, job.name, self.options.format)
-            there = before[:1]
-            if self.options.rttm and (path := rttm_path(job)).exists():
-                there = [path]
+            extras = self._extras(job).values()
+            there = [*before, *(path for path in extras if path.exists())]
         if there and not self.options.overwrite:
             raise UserError(
                 f"{there[0]} is there already. Give --overwrite to replace it."
             )
         self.taken[job.folder, job.name] = before
+
+    def _extras(self, job):
+        """The files that there are to be beside the voices, by their options."""
+        folder, name = job.folder or pathlib.Path(), job.name
+        paths = {
+            "rttm": folder / f"{name}.rttm",
+            "page": folder / f"{name}.html",
+        }
+        return {
+            n: path for n, path in paths.items() if getattr(self.options, n)
+        }
 
     def _separate(self, group):
         options, started = self.options, time.perf_counter()
@@ -179,11 +191,22 @@ class Run:
         outputs = write_voices(
             stream, frames, job.folder, job.name, format, before
         )
-        turns = activity.turns()
-        if self.options.rttm:
-            write_text(rttm_path(job), rttm(turns, job.name))
-            outputs.append(rttm_path(job))
-        return outputs, turns
+        turns, extras = activity.turns(), self._extras(job)
+        if "rttm" in extras:
+            write_text(extras["rttm"], rttm(turns, job.name))
+        if "page" in extras:
+            seconds = recording.frames / recording.rate
+            found = count_in_words(stream.count, stream.confidence)
+            write_page(
+                extras["page"],
+                recording,
+                outputs,
+                turns,
+                f"{found} in {seconds:.1f} s.",
+                self.separator.sample_rate,
+                stays=job.shown != STDIN,
+            )
+        return [*outputs, *extras.values()], turns
 
     def _watched(self, blocks, rate):
         for block in blocks:
@@ -193,11 +216,6 @@ class Run:
     def _fail(self, job, error):
         why = plain_error(job.shown, error)
         self.tell({"input": job.shown, "error": str(why)})
-
-
-def rttm_path(job):
-    """Where it is written who speaks when."""
-    return job.folder / f"{job.name}.rttm"
 
 
 def find_jobs(inputs, output, scratch):
@@ -219,7 +237,7 @@ def find_jobs(inputs, output, scratch):
     """
     target = None if output == "-" else pathlib.Path(output)
     for each in inputs:
-        shown = "standard input" if each == "-" else each
+        shown = STDIN if each == "-" else each
         path = pathlib.Path(each)
         try:
             if each == "-":

@@ -1,15 +1,19 @@
 """What a page shows of a separation: each track heard, seen and saved."""
 
+import os
 import pathlib
 import time
 import typing
+import urllib.parse
 
+import jinja2
 import numpy as np
 
 from ..common.audio import write_wav
 from ..common.errors import UserError
-from ..common.files import atomic_path
-from ..report.spectra import shared_scale, stft, track_figure
+from ..common.files import atomic_path, write_text
+from ..report.figures import new_axes, picture, style
+from ..report.spectra import SPEAKERS, shared_scale, stft, track_figure
 from .recordings import (
     HIGHEST,
     FileRecording,
@@ -19,6 +23,8 @@ from .recordings import (
 
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
 WIDTH = 7.0  # inches
+SURE = 0.7  # confidence below which a number is a guess
+LONGEST_SEEN = 300.0  # seconds of a recording that spectrograms are drawn of
 
 
 class Track(typing.NamedTuple):
@@ -127,14 +133,19 @@ def turned_down(signals):
     return signals * gain, gain
 
 
+def count_in_words(count, confidence=None):
+    """How many voices there are, and how sure that is if it was found out."""
+    many = {0: "No voice", 1: "1 voice"}.get(count, f"{count} voices")
+    if confidence is None or not count:
+        return many
+    guess = ", a guess" if confidence < SURE else ""
+    return f"{many} (confidence in the number: {confidence:.0%}{guess})"
+
+
 def describe(name, seconds, voices, taken, gain):
     """What was done, in a few sentences."""
-    many = {0: "No voice", 1: "1 voice"}.get(
-        voices.count, f"{voices.count} voices"
-    )
+    many = count_in_words(voices.count, voices.confidence)
     told = f"{many} in {name} ({seconds:.1f} s), separated in {taken:.2f} s."
-    if voices.confidence is not None:
-        told += f" Confidence in the number: {voices.confidence:.0%}."
     if gain < 1:
         quieter = -20 * np.log10(gain)
         told += f" All voices are {quieter:.1f} dB quieter, lest one clip."
@@ -166,3 +177,93 @@ def write_track(path, signal, figure, rate):
     with atomic_path(track.picture) as temporary:
         figure.savefig(temporary)
     return track
+
+
+def write_page(path, recording, outputs, turns, told, highest, stays=True):
+    """Write a page that shows a separation: who speaks when, each track heard
+    and seen. It plays the files that are there, by their places beside it.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        Of the page; `path.stem` is what the recording is called.
+    recording : recordings.FileRecording
+    outputs : list of pathlib.Path
+        The voices' files.
+    turns : list of turns.Turn
+    told : str
+        What was done, for the user.
+    highest : int
+        The model's sampling rate in Hz: there is nothing to see above it.
+    stays : bool
+        Whether the recording's file will be there to be heard.
+    """
+    folder = path.parent.resolve()
+    tracks = {"Mixture": recording}
+    for number, output in enumerate(outputs, start=1):
+        tracks[f"Voice {number}"] = FileRecording(output)
+    pictures = [None] * len(tracks)
+    seconds = recording.frames / recording.rate
+    if seconds <= LONGEST_SEEN:
+        signals = [
+            _resampled(np.concatenate([*r.blocks()]), r.rate, highest)
+            for r in tracks.values()
+        ]
+        pictures = [
+            picture(figure, f"Spectrogram: {label} of {path.stem}.")
+            for label, figure in zip(
+                tracks, spectrograms(signals, highest, highest), strict=True
+            )
+        ]
+    links = [_link(each.path, folder) for each in tracks.values()]
+    if not stays:
+        links[0] = None
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(
+            pathlib.Path(__file__).with_name("templates")
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    ).get_template("voices.html")
+    write_text(
+        path,
+        template.render(
+            name=path.stem,
+            told=told,
+            longest=LONGEST_SEEN,
+            timeline=_timeline(turns, len(outputs), seconds) if turns else None,
+            tracks=[
+                {"label": label, "link": link, "picture": drawn}
+                for label, link, drawn in zip(
+                    tracks, links, pictures, strict=True
+                )
+            ],
+        ),
+    )
+
+
+def _timeline(turns, count, seconds):
+    """A picture of who speaks when."""
+    with style():
+        figure, axes = new_axes("time (s)", "", (WIDTH, 0.9 + 0.35 * count))
+        for voice in range(count):
+            spans = [
+                (turn.start, turn.end - turn.start)
+                for turn in turns
+                if turn.voice == voice
+            ]
+            colour = SPEAKERS[voice % len(SPEAKERS)]
+            axes.broken_barh(spans, (voice - 0.4, 0.8), color=colour)
+        axes.set_xlim(0, seconds)
+        axes.set_ylim(count - 0.5, -0.5)
+        axes.set_yticks(
+            range(count), [f"Voice {n}" for n in range(1, count + 1)]
+        )
+        axes.grid(False, axis="y")
+        return picture(figure, "Who speaks when, a bar for each turn.")
+
+
+def _link(path, folder):
+    """A file's address as seen from a page's folder."""
+    relative = os.path.relpath(pathlib.Path(path).resolve(), folder)
+    return urllib.parse.quote(pathlib.Path(relative).as_posix())
