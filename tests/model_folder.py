@@ -41,7 +41,9 @@ def _load(num_spks, system, overrides):
     return hparams, text, changes
 
 
-def make_model_folder(path, num_spks=2, system="mini", **overrides):
+def make_model_folder(
+    path, num_spks=2, system="mini", dtype="float32", **overrides
+):
     """Export a separator with random weights, always the same ones.
 
     Arguments
@@ -51,6 +53,8 @@ def make_model_folder(path, num_spks=2, system="mini", **overrides):
     num_spks : int
     system : str
         The hparams file.
+    dtype : str
+        Of the weights.
     **overrides
         Keys of it to set.
 
@@ -79,5 +83,5 @@ def make_model_folder(path, num_spks=2, system="mini", **overrides):
             head: {"si-snr_i": SCORE} for head in unmixer.separator.heads
         },
     }
-    export_model(path, text, lines, unmixer, about)
+    export_model(path, text, lines, unmixer, about, dtype)
     return pathlib.Path(path)

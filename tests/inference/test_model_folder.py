@@ -131,6 +131,23 @@ def test_weights_survive(system, tmp_path):
         assert torch.equal(value, saved[name])
 
 
+def test_weights_of_half_precision(tmp_path):
+    """Half the file, and each weight the nearest that there is."""
+    whole, sizes = make_separator(), {}
+    for dtype in ("float32", "float16"):
+        folder = make_model_folder(tmp_path / dtype, dtype=dtype)
+        sizes[dtype] = (folder / "separator.ckpt").stat().st_size
+    weights = sum(p.numel() for p in whole.parameters())
+    assert sizes["float32"] - sizes["float16"] == pytest.approx(
+        2 * weights, rel=0.1
+    )
+    half = make_separator()
+    load_weights(half, folder / "separator.ckpt", "a test")
+    for name, value in half.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, whole.state_dict()[name].half().float())
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other", "fewer"])
 def test_damaged_weights_are_named(damage, tmp_path):
     folder = make_model_folder(tmp_path / "model")

@@ -312,6 +312,7 @@ def write_all(brain, utterances, settings):
         settings.overrides,
         evaluation.unmixer,
         summary,
+        hparams.model_dtype,
     )
     print(f"Model:    {folder / 'model'}")
     if hparams.num_audio:

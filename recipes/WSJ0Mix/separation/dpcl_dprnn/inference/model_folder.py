@@ -91,7 +91,9 @@ The weights carry what the training data allow: check their licence before you s
 """
 
 
-def export_model(folder, hparams_text, overrides, unmixer, about):
+def export_model(
+    folder, hparams_text, overrides, unmixer, about, dtype="float32"
+):
     """Write a model folder, whole or not at all.
 
     Arguments
@@ -106,6 +108,8 @@ def export_model(folder, hparams_text, overrides, unmixer, about):
         With the trained separator.
     about : dict
         For the card: what `summary.json` has.
+    dtype : str
+        Of the weights: "float32" or "float16".
     """
     counting = unmixer.speaker_counting
     folder = pathlib.Path(folder)
@@ -116,7 +120,10 @@ def export_model(folder, hparams_text, overrides, unmixer, about):
     )
     write_text(fresh / HPARAMS, text)
     write_text(fresh / CARD, model_card(about, counting))
-    state = {k: v.cpu() for k, v in unmixer.separator.state_dict().items()}
+    state = {
+        name: weights.to("cpu", getattr(torch, dtype))
+        for name, weights in unmixer.separator.state_dict().items()
+    }
     with atomic_path(fresh / WEIGHTS) as path:
         torch.save(state, path)
     old = folder.with_name(f".{folder.name}.old")
