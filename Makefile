@@ -1,4 +1,4 @@
-# Everything from a fresh clone: `make demo`, `make test`, `make lint`.
+# Everything from a fresh clone: `make setup`, `make demo`, `make test`, `make lint`.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ DATA ?= $(abspath data)
 RESULTS ?= $(abspath results)/mini
 RANKS ?= 2
 
-.PHONY: demo test lint bench clean
+.PHONY: setup demo test lint bench clean
 
 $(VENV)/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -19,6 +19,8 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock \
 	    --editable '.[metrics]' || echo "PESQ needs a C compiler: its scores are left out."
 	@touch $@
+
+setup: $(VENV)/.installed
 
 # Speak, mix, train and listen, on the CPU whatever else there is. The batch, and
 # with it the score, goes with the number of processes. The tunable lets glibc ask

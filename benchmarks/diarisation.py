@@ -55,7 +55,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--speakers", type=int, default=2)
     parser.add_argument("--pause", type=float, default=8.0, help="at most, s")
-    parser.add_argument("--n_spks", default=None, help="or auto")
+    parser.add_argument("--n_spks", choices=("auto",), help="else the truth")
     parser.add_argument("--seed", type=int, default=1234)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -82,7 +82,7 @@ def main():
         truth = annotation(*sources[:, None], rate=rate)
         voices = separator.separate_recording(
             SignalRecording(mixture, rate),
-            args.n_spks if args.n_spks == "auto" else args.speakers,
+            args.n_spks or args.speakers,
         ).waveforms
         metrics["separated"](truth, annotation(voices, rate=rate))
         metrics["detector on the mixture"](

@@ -5,11 +5,13 @@ that were made before there were rooms.
 """
 
 import importlib
+import json
 import pathlib
 
 import pytest
 import torch
 
+import train
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.common.moved import MOVED, NAME, moved_names, with_new_names
 from dpcl_dprnn.inference.loading import load_hparams
@@ -17,6 +19,7 @@ from dpcl_dprnn.training.checkpoints import AtomicCheckpointer
 from dpcl_dprnn.training.options import load_hparams as load_training
 from dpcl_dprnn.training.resuming import Settings
 
+RECIPE = pathlib.Path(train.__file__).parent
 OLD = pathlib.Path(__file__).parents[1] / "old"
 
 
@@ -47,6 +50,25 @@ def test_an_old_model_folder_is_built(safe):
     assert separator.heads == ("masks", "kmeans")
     estimates, _ = separator(torch.randn(1, 4000))
     assert estimates.shape == (1, 2, 4000)
+
+
+def test_an_old_run_has_no_other_hparams_today(tmp_path):
+    """Nothing but what its user changed would have to be set."""
+    checkpointer = AtomicCheckpointer(tmp_path / "save")
+    old = Settings("lr: 0.1")
+    old.values = json.loads((OLD / "settings.json").read_text())
+    checkpointer.add_recoverable("settings", old)
+    checkpointer.save_checkpoint()
+    mini = RECIPE / "hparams" / "mini.yaml"
+    options = ("precision", "grad_accumulation_factor")  # as SpeechBrain has
+    now = Settings(
+        mini.read_text(encoding="utf-8"),
+        run_options={name: old.values[name] for name in options},
+    )
+    for key in old.values.keys() & now.values.keys():
+        if not str(old.values[key]).startswith(("!", "dpcl")):
+            now.values[key] = old.values[key]
+    now.check(checkpointer)
 
 
 def test_an_old_run_goes_on(tmp_path):

@@ -245,6 +245,7 @@ def test_bad_data(damage, words, good, fails):
         (["--max_minutes=0"], ["max_minutes is 0", "above 0", "or null"]),
         (["--max_minutes=x"], ["max_minutes is 'x'", "or null"]),
         (["--total_steps=null"], ["total_steps is None", "above 0"]),
+        (["--model_dtype=fp16"], ["model_dtype is 'fp16'", "float16"]),
         (
             ["--initial_weights=foo"],
             ["initial_weights is 'foo'", "mixture or random"],

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -197,6 +198,32 @@ def test_separated_voices_are_written(experiment, data):
             assert info.frames == soundfile.info(mixture).frames
             assert (info.samplerate, info.channels) == (RATE, 1)
     assert paths == []
+
+
+def test_a_test_set_alone_gives_the_scores_of_the_run(
+    experiment, data, options, tmp_path
+):
+    """By evaluate.py, which touches neither the run nor its model."""
+    alone = tmp_path / "data" / "wav8k" / "min" / "tt"
+    shutil.copytree(data / "wav8k" / "min" / "tt", alone)
+    out = tmp_path / "out"
+    before = {
+        path: path.read_bytes()
+        for path in experiment.rglob("*")
+        if path.is_file()
+    }
+    words = (
+        *("evaluate.py", "--data_folder", tmp_path / "data", "--output", out),
+        *("--model", experiment / "model", options[0]),
+    )
+    done = command(*words)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert "Test scores, mean (s.d.):" in done.stdout
+    assert_same_scores(read_scores(out), read_scores(experiment))
+    assert (out / "report.html").is_file()
+    assert len(list((out / "separated").iterdir())) == 3 * 5
+    with pytest.raises(AssertionError, match="out has scores already. Choose"):
+        command(*words)
 
 
 @pytest.mark.parametrize("head", ["masks", "kmeans"])

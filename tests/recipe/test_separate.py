@@ -141,7 +141,7 @@ def test_who_speaks_when_is_written(call, tmp_path):
     assert done.status == 0
     facts = json.loads(done.out[0])
     lines = (out / "my talk.rttm").read_text().splitlines()
-    assert str(out / "my talk.rttm") in facts["outputs"]
+    assert facts["rttm"] == str(out / "my talk.rttm")
     assert len(lines) == len(facts["turns"]) > 0
     for line, turn in zip(lines, facts["turns"], strict=True):
         kind, name, _, start, duration, *_ = line.split()
@@ -180,7 +180,7 @@ def test_a_truth_beside_the_recording_is_not_overwritten(call, tmp_path):
 def test_who_speaks_when_needs_a_folder(call, tmp_path):
     path = write(tmp_path / "a.wav", noise(500))
     done = call(path, "--output", "-", "--rttm")
-    assert done.status == 1 and "--rttm writes a file" in done.errors[0]
+    assert done.status == 1 and "--rttm and --page write" in done.errors[0]
 
 
 def test_json_lines(call, tmp_path):

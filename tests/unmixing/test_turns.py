@@ -52,6 +52,15 @@ def test_turns_and_overlaps(leak, noise, ratio):
     agree(turns_of(voices), WANTED)
 
 
+@pytest.mark.parametrize("level", [0.003, 1e-3, 0.0])
+def test_an_output_that_nobody_has_is_silent(level):
+    """Its noise is alone in the pauses of the other."""
+    one = voice([(1.0, 4.0), (6.0, 9.0)])
+    hiss = np.random.default_rng(5).standard_normal(len(one))
+    idle = np.float32(level * hiss) + 0.03 * one
+    agree(turns_of(np.stack([one, idle])), [(0, 1.0, 4.0), (0, 6.0, 9.0)])
+
+
 def test_short_pauses_are_bridged_and_clicks_left_out():
     one = voice([(1.0, 2.0), (2.15, 3.0), (3.6, 4.0), (6.0, 6.05)])
     agree(turns_of(one[None]), [(0, 1.0, 3.0), (0, 3.6, 4.0)])
@@ -77,6 +86,10 @@ def test_any_rate(rate):
     tone[4 * rate :] = 0
     ((_, start, end),) = turns_of(tone[None], rate=rate)
     assert start == 0 and end == pytest.approx(4.0, abs=0.2)
+
+
+def test_nothing_has_passed():
+    assert Activity(RATE).turns() == []
 
 
 @pytest.mark.parametrize("shape", [(0, 8000), (2, 8000), (2, 10), (1, 0)])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A page in the browser that separates recordings with a trained model.
 
-    python app.py --model DIR
+    python app.py
 
 serves it at http://127.0.0.1:7860 to this computer only, until Ctrl-C. It
 needs no network. What is uploaded and made lies in a temporary folder.
@@ -18,6 +18,7 @@ import tempfile
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.common.program import positive, run_program
+from dpcl_dprnn.inference.loading import MODEL
 from dpcl_dprnn.inference.page import build_page, import_gradio, theme
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,7 +40,7 @@ def parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", required=True, help="model folder")
+    add("--model", default=MODEL, help="model folder; one comes along")
     add("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
     add(
         "--host",

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Separate recordings in which several people talk at once.
 
-    python separate.py meeting.wav --model results/mini/1234/model
+    python separate.py meeting.wav
 
-writes meeting_s1.wav, meeting_s2.wav and so on, at the rate, level and length
-of the recording, and meeting.html to look at and listen to, into separated/. They sum to the mean of its channels, less what is too high
-for the model's sampling rate. Recordings may be files of any rate, channels and
-length, folders of such files, or - for standard input; --output - writes the
-voices as channels of one file to standard output.
+writes meeting_s1.wav, meeting_s2.wav and so on into separated/, at the rate,
+level and length of the recording, and meeting.html to look at and listen to.
+What is too high for the model's sampling rate is lost. Recordings may be files of any rate, channels and
+length, folders of such files, - for standard input, or example for one that
+comes along; --output - writes the voices as channels of one file to standard
+output.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import tempfile
 
 from dpcl_dprnn.common.program import flush_output, positive, run_program
+
+EXTRAS = ("rttm", "page")  # what there may be beside the voices
 
 
 def make_parser():
@@ -28,7 +31,11 @@ def make_parser():
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="sound files, folders, or -")
-    add("--model", required=True, help="model folder, or user/name on the Hub")
+    add(
+        "--model",
+        help="model folder, or user/name on the Hub; by default the model of "
+        "real voices that comes along",
+    )
     add(
         "--output",
         help="folder to write, or -; by default separated/, and then a page too",
@@ -92,7 +99,7 @@ def make_parser():
     add(
         "--overwrite",
         action="store_true",
-        help="replace voices of an earlier run",
+        help="replace what an earlier run wrote",
     )
     add(
         "--trust_model",
@@ -138,14 +145,13 @@ class Teller:
                 file=sys.stdout if to_stdout else sys.stderr,
             )
             flush_output()
-        elif facts.get("count") == 0:
-            self.say(f"{facts['input']}: nobody speaks: no voice was written.")
         elif "error" not in facts and self.args.output != "-":
-            from dpcl_dprnn.inference.player import count_in_words
-
-            found = count_in_words(facts["count"], facts["confidence"])
+            extras = [facts[name] for name in EXTRAS if name in facts]
+            found = facts["found"]
+            if not facts["count"]:
+                found = "nobody speaks: no voice was written."
             self.say(f"{facts['input']}: {found}")
-            for path in facts["outputs"]:
+            for path in [*facts["outputs"], *extras]:
                 self.say(f"  {path}")
 
     def say(self, line):
@@ -168,6 +174,7 @@ def run(args):
 
     from dpcl_dprnn.inference import SpeechSeparator
     from dpcl_dprnn.inference.jobs import Run, find_jobs
+    from dpcl_dprnn.inference.loading import MODEL
     from dpcl_dprnn.training.machine import reuse_memory
 
     if args.output is None:
@@ -177,7 +184,7 @@ def run(args):
     if args.device:
         options["device"] = args.device
     separator = SpeechSeparator.from_hparams(
-        source=args.model, safe=not args.trust_model, run_opts=options
+        source=args.model or MODEL, safe=not args.trust_model, run_opts=options
     )
     if args.n_spks is None and separator.counts:
         args.n_spks = "auto"

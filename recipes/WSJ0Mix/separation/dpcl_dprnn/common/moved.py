@@ -26,6 +26,9 @@ MOVED_KEYS = {
     '"train_mixing.speeds': '"train_mixing.batch_speeds',
     '"train_mixing.gain_db': '"train_mixing.source_gain_db',
     "    start: !ref <start>": "    initial_weights: !ref <start>",
+    '"start":': '"initial_weights":',
+    '"separator.start': '"separator.initial_weights',
+    '"<start>"': '"<initial_weights>"',
 }
 NAME = re.compile(r"\bdpcl_dprnn(?:\.\w+)+")
 

@@ -27,6 +27,7 @@ def prepare_manifests(
     mode="min",
     mixture_type="clean",
     train_folder="",
+    splits=SPLITS,
 ):
     """Check a data set and list it in `train.csv`, `valid.csv`, `test.csv`.
 
@@ -52,11 +53,13 @@ def prepare_manifests(
         `clean`, or `both` for mixtures with noise, of layouts that have them.
     train_folder : str
         The folder of training mixtures, such as `train-100`; all by default.
+    splits : sequence of str
+        Which of `train`, `valid` and `test` are needed.
 
     Returns
     -------
     dict
-        The CSV file of `train`, `valid` and `test`.
+        The CSV file of each split.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def prepare_manifests(
         damaged file.
     """
     save_folder = pathlib.Path(save_folder)
-    csv_files = {split: save_folder / f"{split}.csv" for split in SPLITS}
+    csv_files = {split: save_folder / f"{split}.csv" for split in splits}
     counts = range(1, num_spks + 1)
     if isinstance(data_folder, str | pathlib.Path):
         data_folder, counts = [data_folder], [num_spks]
@@ -76,7 +79,7 @@ def prepare_manifests(
         for folder in data_folder
     ]
     logger.info("Data: %s.", "; ".join(map(str, data_sets)))
-    listed = {split: _list_all(data_sets, split) for split in SPLITS}
+    listed = {split: _list_all(data_sets, split) for split in splits}
     state_file = save_folder / "manifests.json"
     data_state = _data_state(listed, sample_rate, num_spks)
     if _read_state(state_file) == {"data": data_state, **_digests(csv_files)}:
@@ -84,7 +87,7 @@ def prepare_manifests(
     else:
         texts = {
             split: _check_split(*listed[split], sample_rate, num_spks)
-            for split in SPLITS
+            for split in splits
         }
         # From here until the end, nothing vouches for the CSV files.
         state_file.unlink(missing_ok=True)

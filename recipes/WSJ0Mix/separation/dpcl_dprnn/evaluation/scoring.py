@@ -252,7 +252,8 @@ class Evaluation:
 
 def in_words(summary):
     """The scores of a summary as lines of text for people."""
-    lines = [f"Test scores, mean (s.d.), of epoch {summary['epoch']}:"]
+    epoch = f", of epoch {summary['epoch']}" if "epoch" in summary else ""
+    lines = [f"Test scores, mean (s.d.){epoch}:"]
     for head, scores in summary["heads"].items():
         cells = [
             f"{name} {value['mean']:.2f} ({value['std']:.2f})"
@@ -260,6 +261,9 @@ def in_words(summary):
             if value["mean"] is not None
         ]
         lines.append(f"  {head:6s}  {'  '.join(cells)}")
+    if "counting" in summary:
+        right, count = summary["counting"].values()
+        lines.append(f"Speakers counted right: {right:.1%} of {count}.")
     return "\n".join(lines)
 
 

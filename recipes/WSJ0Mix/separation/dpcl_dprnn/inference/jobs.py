@@ -12,6 +12,7 @@ import typing
 from ..common.errors import UserError, first_line
 from ..common.files import walk, write_text
 from ..unmixing.turns import Activity, rttm
+from .loading import EXAMPLE
 from .player import count_in_words, write_page
 from .recordings import FileRecording, count_frames
 from .separator import WINDOW
@@ -91,10 +92,10 @@ class Run:
     def _take_output(self, job):
         before = there = []
         if job.folder is None:
-            for extra in self._extras(job):
+            if self.options.rttm or self.options.page:
                 raise UserError(
-                    f"--{extra} writes a file beside the voices. Name a folder "
-                    "with --output."
+                    "--rttm and --page write files beside the voices. Name a "
+                    "folder with --output."
                 )
             if self.taken:
                 raise UserError(
@@ -119,13 +120,11 @@ class Run:
 
     def _extras(self, job):
         """The files that there are to be beside the voices, by their options."""
-        folder, name = job.folder or pathlib.Path(), job.name
-        paths = {
-            "rttm": folder / f"{name}.rttm",
-            "page": folder / f"{name}.html",
-        }
+        suffixes = {"rttm": ".rttm", "page": ".html"}
         return {
-            n: path for n, path in paths.items() if getattr(self.options, n)
+            name: job.folder / f"{job.name}{suffix}"
+            for name, suffix in suffixes.items()
+            if getattr(self.options, name)
         }
 
     def _separate(self, group):
@@ -150,17 +149,27 @@ class Run:
                 if isinstance(stream, Exception):
                     raise stream
                 outputs, turns = self._write(job, recording, stream)
+                spent = share + time.perf_counter() - started
+                seconds = recording.frames / recording.rate
+                found = count_in_words(stream.count, stream.confidence)
+                extras = self._write_extras(
+                    job,
+                    recording,
+                    outputs,
+                    turns,
+                    f"{found} in {seconds:.1f} s",
+                )
             except BrokenPipeError:
                 raise
             except (UserError, *FAILURES) as error:
                 self._fail(job, error)
                 continue
-            seconds = recording.frames / recording.rate
-            spent = share + time.perf_counter() - started
             self.tell(
                 {
                     "input": job.shown,
                     "outputs": [str(path) for path in outputs],
+                    **{name: str(path) for name, path in extras.items()},
+                    "found": found,
                     "count": stream.count,
                     "confidence": stream.confidence,
                     "head": options.head or self.separator.heads[0],
@@ -179,6 +188,7 @@ class Run:
             )
 
     def _write(self, job, recording, stream):
+        """Write the voices; return their files, and who speaks when."""
         frames = count_frames(recording.frames, recording.rate, stream.rate)
         activity = Activity(stream.rate)
         blocks = activity.watched(self._watched(stream.blocks, stream.rate))
@@ -191,22 +201,24 @@ class Run:
         outputs = write_voices(
             stream, frames, job.folder, job.name, format, before
         )
-        turns, extras = activity.turns(), self._extras(job)
+        return outputs, activity.turns()
+
+    def _write_extras(self, job, recording, outputs, turns, told):
+        """Write what there is to be beside the voices; return the files."""
+        extras = self._extras(job)
         if "rttm" in extras:
             write_text(extras["rttm"], rttm(turns, job.name))
         if "page" in extras:
-            seconds = recording.frames / recording.rate
-            found = count_in_words(stream.count, stream.confidence)
             write_page(
                 extras["page"],
                 recording,
                 outputs,
                 turns,
-                f"{found} in {seconds:.1f} s.",
+                told,
                 self.separator.sample_rate,
                 stays=job.shown != STDIN,
             )
-        return [*outputs, *extras.values()], turns
+        return extras
 
     def _watched(self, blocks, rate):
         for block in blocks:
@@ -224,7 +236,7 @@ def find_jobs(inputs, output, scratch):
     Arguments
     ---------
     inputs : list of str
-        Files, folders and -.
+        Files, folders, - and "example", a recording that comes along.
     output : str
         A folder or -.
     scratch : Path
@@ -246,6 +258,8 @@ def find_jobs(inputs, output, scratch):
                 yield from _in_folder(path, target)
             elif path.exists():
                 yield Job(shown, path, target, path.stem)
+            elif each == EXAMPLE.stem:
+                yield Job(shown, EXAMPLE, target, EXAMPLE.stem)
             else:
                 raise UserError(f"{each} does not exist.")
         except (UserError, OSError, RuntimeError) as error:

@@ -21,6 +21,10 @@ from ..common.moved import with_new_names
 from ..model.separator import Separator
 from .model_folder import NEEDED
 
+# What comes with the package: a model, and a recording to try it on
+PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained"
+MODEL = PRETRAINED / "voices"
+EXAMPLE = PRETRAINED / "example.flac"
 REQUIRED = ("modules", "num_spks", "sample_rate")
 KEPT = ("modules", "output_gains", "speaker_counting", *NEEDED)
 KNOWN_CLASSES = frozenset(

@@ -145,7 +145,7 @@ def _choices(gr, separator):
     return [
         gr.Radio(
             [(str(count), count) for count in counts],
-            value=separator.num_spks,
+            value="auto" if separator.counts else separator.num_spks,
             label="Number of speakers",
         ),
         gr.Radio(

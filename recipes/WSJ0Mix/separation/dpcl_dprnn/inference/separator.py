@@ -15,7 +15,7 @@ from ..common.errors import UserError, first_line
 from ..model.separator import load_weights
 from ..unmixing.unmixer import Unmixer
 from ..unmixing.windows import fit_overlap, separate_windows
-from .loading import find_files, load_hparams
+from .loading import MODEL, find_files, load_hparams
 from .model_folder import HPARAMS, WEIGHTS
 from .recordings import (
     HIGHEST,
@@ -66,8 +66,9 @@ class SpeechSeparator(Pretrained):
     """Gives each of the people who talk at once on one microphone alone.
 
     As `speechbrain.inference.separation.SepformerSeparation`; but files may
-    have any rate, channels and length, their estimates sum to the mixture,
-    at the mixture's level, and their number may be found out.
+    have any rate, channels and length, estimates have the mixture's level
+    (and sum to it where the model has `mixture_consistency`), and their
+    number may be found out.
 
     Example
     -------
@@ -93,7 +94,7 @@ class SpeechSeparator(Pretrained):
     @classmethod
     def from_hparams(
         cls,
-        source,
+        source=MODEL,
         hparams_file=HPARAMS,
         overrides=None,
         savedir=None,
@@ -106,7 +107,8 @@ class SpeechSeparator(Pretrained):
         ---------
         source : str or Path
             The folder, as training leaves it in `output_folder`/model; or
-            `user/name` on the Hub, where there is no such folder.
+            `user/name` on the Hub, where there is no such folder. By default
+            the model of real voices that comes with the package.
         hparams_file : str
             The name of its HyperPyYAML file.
         overrides : dict, optional

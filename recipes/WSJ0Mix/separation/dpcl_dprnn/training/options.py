@@ -42,6 +42,7 @@ RANGES = {
     "total_steps": (1, math.inf),
     "number_of_epochs": (1, math.inf),
 }
+DTYPES = ("float32", "float16")  # of exported weights
 NEEDED = ("num_spks", "sample_rate", "batch_size", "seed", "training_crop")
 # Run options that are as good as hparams
 TRAINED_WITH = (
@@ -411,16 +412,26 @@ def check_evaluation(hparams):
     Raises
     ------
     UserError
-        When voices are to sum to mixtures with noise, or the packages that
-        the report needs are not installed.
+        When voices are to sum to mixtures that are more than their sources,
+        weights are to be of an unknown kind, or the packages that the report
+        needs are not installed.
     """
-    noisy = hparams["mixture_type"] == "both" or (
-        hparams["speech_folder"] and hparams["dynamic_mixing"]["noise_folder"]
+    live = hparams["dynamic_mixing"] if hparams["speech_folder"] else {}
+    more = hparams["mixture_type"] == "both" or (
+        live.get("noise_folder")
+        or live.get("codec_probability")
+        or (live.get("room_folder") and live.get("room_target_ms") is not None)
     )
-    if noisy and hparams["mixture_consistency"]:
+    if more and hparams["mixture_consistency"]:
         raise UserError(
-            "The mixtures have noise, which mixture_consistency would put into "
-            "the voices. Set --mixture_consistency=False."
+            "The mixtures are more than the sum of their sources (noise, "
+            "echoes, codecs), which mixture_consistency would put into the "
+            "voices. Set --mixture_consistency=False."
+        )
+    if hparams["model_dtype"] not in DTYPES:
+        raise UserError(
+            f"model_dtype is {hparams['model_dtype']!r}; it may be "
+            f"{' or '.join(DTYPES)}."
         )
     for name in ("jinja2", "matplotlib"):
         if importlib.util.find_spec(name) is None:

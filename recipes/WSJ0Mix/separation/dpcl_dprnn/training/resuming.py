@@ -23,10 +23,15 @@ FREE = set(
     ckpt_interval_minutes ckpt_interval_steps nonfinite_patience
     early_stopping_epochs valid_dataloader_opts test_dataloader_opts
     scoring_workers mixture_consistency perceptual_scores num_audio kmeans
-    speaker_info model_licence eval_precision train_logger extra_logger
+    speaker_info model_licence model_dtype eval_precision train_logger extra_logger
     checkpointer
     """.split()
 )
+# Keys that came later, with what they were as good as before
+LATER = {
+    "dynamic_mixing.telephone_probability": 0.0,
+    "dynamic_mixing.codec_probability": 0.0,
+}
 # What is built of other keys
 BUILT = {"prepare", "file_datasets", "live_datasets", "unmixer", "evaluation"}
 ORDER = ("batch_size", "shuffle", "drop_last")  # of the training data
@@ -85,6 +90,7 @@ class Settings:
             return
         text = (folder / "settings.ckpt").read_text("utf-8")
         then = json.loads(with_new_names(text))
+        then = {k: v for k, v in LATER.items() if k in self.values} | then
         changed = [
             f"{key} (was {then.get(key)!r}, is {self.values.get(key)!r})"
             for key in sorted({*then, *self.values})

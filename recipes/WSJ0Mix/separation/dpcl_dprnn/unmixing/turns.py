@@ -12,6 +12,7 @@ LEAK = 7.0  # dB below the loudest of the moment: what another leaves in it
 FLOOR = 6.0  # dB above its quietest tenth
 PAUSE = 0.3  # seconds; a shorter one is no end
 SHORTEST = 0.2  # seconds of a turn
+QUIETEST = 25.0  # dB below the usual level of the loudest voice: nobody
 TINY = 1e-12
 
 
@@ -45,14 +46,12 @@ class Activity:
     def __init__(self, rate):
         self.rate = rate
         self.frame = max(1, round(FRAME * rate))  # samples
-        self.length = 0  # samples
         self.powers = []  # of the blocks, [C, frames] each
         self.rest = None  # of the last block, [C, less than a frame]
 
     def watched(self, blocks):
         """Yield the blocks, each numpy.ndarray [C, T], as they are."""
         for block in blocks:
-            self.length += block.shape[1]
             if self.rest is not None:
                 whole = np.concatenate([self.rest, block], axis=1)
             else:
@@ -71,45 +70,49 @@ class Activity:
     def turns(self):
         """Who spoke when, in what has passed.
 
-        A voice speaks in a frame that is not far below its usual level, above
-        its own noise, and louder than what a louder voice may have left in
-        it.
+        A voice speaks in a frame that is not far below its usual level, nor
+        below that of the loudest voice, above its own noise, and louder than
+        what a louder voice may have left in it.
 
         Returns
         -------
         list of Turn
             By their starts.
         """
-        powers = np.concatenate(self.powers, axis=1)
-        if not powers.size:
+        powers = np.concatenate(self.powers, axis=1) if self.powers else []
+        if not np.size(powers) or not powers.max():
             return []
         powers = scipy.ndimage.uniform_filter1d(
             powers.astype(np.float64), SMOOTH, axis=1, mode="nearest"
         )
-        levels = 10 * np.log10(powers + TINY)
+        levels = 10 * np.log10(np.maximum(powers, TINY))
         loudest = levels.max(axis=0)
-        found = []
-        for voice, level in enumerate(levels):
+        usual = []  # of each voice, where it is the loudest
+        for level in levels:
             leading = level[level == loudest]
-            usual = np.percentile(leading if leading.size else level, 90)
-            audible = level > max(
-                usual - RANGE, min(np.percentile(level, 10) + FLOOR, usual - 10)
-            )
-            audible &= (level > loudest - LEAK) & (level > 10 * np.log10(TINY))
-            for start, end in _stretches(audible):
-                times = np.array([start, end]) * self.frame / self.rate
-                found.append(Turn(voice, *times.round(3).tolist()))
+            usual.append(np.percentile(leading if leading.size else level, 90))
+        least = max(*usual, 10 * np.log10(TINY) + QUIETEST) - QUIETEST
+        found, seconds = [], self.frame / self.rate
+        for voice, level in enumerate(levels):
+            noise = min(np.percentile(level, 10) + FLOOR, usual[voice] - 10)
+            speaks = level > max(usual[voice] - RANGE, noise, least)
+            speaks &= level > loudest - LEAK
+            for start, end in _stretches(speaks, seconds):
+                times = round(start * seconds, 3), round(end * seconds, 3)
+                found.append(Turn(voice, *times))
         return sorted(found, key=lambda turn: (turn.start, turn.voice))
 
 
-def _stretches(active):
-    """Where frames are active: first and one past the last, gaps bridged."""
-    edges = np.flatnonzero(np.diff(active, prepend=False, append=False))
+def _stretches(speaks, seconds):
+    """The first frame of each stretch and one past its last, of frames of so
+    many seconds; short pauses are bridged, and short stretches left out.
+    """
+    edges = np.flatnonzero(np.diff(speaks, prepend=False, append=False))
     starts, ends = edges[::2], edges[1::2]
-    kept = starts[1:] - ends[:-1] >= PAUSE / FRAME
-    starts = starts[np.r_[True, kept]] if len(starts) else starts
-    ends = ends[np.r_[kept, True]] if len(ends) else ends
-    long = ends - starts >= SHORTEST / FRAME
+    if len(starts):
+        apart = (starts[1:] - ends[:-1]) * seconds >= PAUSE
+        starts, ends = starts[np.r_[True, apart]], ends[np.r_[apart, True]]
+    long = (ends - starts) * seconds >= SHORTEST
     return zip(starts[long].tolist(), ends[long].tolist(), strict=True)
 
 
