@@ -56,9 +56,7 @@ class RandomMixing(torch.nn.Module):
         self.shuffle = shuffle
         self.gain_db = source_gain_db
         self.longest = None
-        self.spare = (
-            max(batch_speeds) / 100
-        )  # of `longest`: what the fastest needs
+        self.spare = max(batch_speeds) / 100  # of `longest`, for the fastest
         self.perturb = None
         if list(batch_speeds) != [100]:
             self.perturb = SpeedPerturb(sample_rate, list(batch_speeds))

@@ -16,21 +16,9 @@ SPLITS = ("train", "valid", "test")
 
 
 def list_sounds(folder):
-    """The names of the files in a folder.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        It may be missing.
-
-    Returns
-    -------
-    sounds : dict
-        Sound files, `{stem: name}`, sorted.
-    twins : list of str
-        Sound files whose names differ from one of these in the suffix only.
-    others : list of str
-        Hidden and other files.
+    """The names of the files in a folder, which may be missing: sound files,
+    `{stem: name}`, sorted; those whose names differ from one of these in the
+    suffix only; and hidden and other files.
     """
     sounds, twins, others = {}, [], []
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
@@ -151,51 +139,28 @@ def _parse(line, where):
 class Layout:
     """Where a data set keeps its files.
 
-    Arguments
-    ---------
-    name : str
-        What the layout is called.
-    root : str
-        Folder below the data folder, with `{rate}` (kHz) and `{mode}`.
-    splits : dict
-        The folders that train, valid and test may have, by split.
-    mixtures : dict
-        The mixtures' folder, by type: `clean`, or `both` with noise too.
-    source : str
-        The folder of the sources, with `{}` for the number of the speaker.
-    place : str
-        Where, below the root, a `{split}` has a `{kind}` of file: a folder
-        or a list.
-    read : callable
-        From the places of the mixtures and of each source to
-        `{ID: [mixture, source 1, ...]}`. It raises `UserError` when one is
-        missing or empty, or they do not fit together.
-    metadata : str
-        CSV file that lists the mixtures of a `{kind}` in a `{split}`, or "".
-    optional : tuple
-        The splits that the layout may lack.
-
     Example
     -------
     >>> print(LAYOUTS[0])
     wav8k/min/{tr,cv,tt}/{mix,s1,s2}
     """
 
-    name: str
-    root: str
-    splits: dict
-    mixtures: dict
-    source: str = "s{}"
+    name: str  # what the layout is called
+    root: str  # folder below the data folder, with {rate} (kHz) and {mode}
+    splits: dict  # the folders that train, valid and test may have, by split
+    mixtures: dict  # their folder, by type: clean, or both with noise too
+    source: str = "s{}"  # the folder of the sources, {} is the speaker
+    # Where, below the root, a split has a kind of file: a folder or a list
     place: str = "{split}/{kind}"
+    # From the places of the mixtures and of each source to
+    # {ID: [mixture, source 1, ...]}; UserError when they do not fit together
     read: collections.abc.Callable = folder_rows
-    metadata: str = ""
-    optional: tuple = ()
+    metadata: str = ""  # CSV file that lists the mixtures of a split, if any
+    optional: tuple = ()  # the splits that the layout may lack
 
     def roots(self, data_folder):
-        """The folders that may hold the splits, `[(root, rate, mode)]`.
-
-        They lie in the data folder; or that is one of them itself, or a
-        folder in between.
+        """The folders that may hold the splits, `[(root, rate, mode)]`: in the
+        data folder, or that itself or a folder in between.
         """
         if not self.root:
             return [(data_folder, None, None)]

@@ -117,8 +117,7 @@ def _check_split(rows, listing, rate, num_spks):
     sources = [f"s{n}_wav" for n in range(1, num_spks + 1)]
     writer.writerow(["ID", "duration", "mix_wav", *sources])
     # Threads: the time goes in waiting for the disk.
-    pool = concurrent.futures.ThreadPoolExecutor()
-    try:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
         frames = pool.map(
             lambda name: _check_row(rows[name], listing.get(name), rate), rows
         )
@@ -126,8 +125,6 @@ def _check_split(rows, listing, rate, num_spks):
         for (name, row), count in zip(rows.items(), bar, strict=True):
             missing = [""] * (1 + num_spks - len(row))
             writer.writerow([name, count / rate, *row, *missing])
-    finally:
-        pool.shutdown(cancel_futures=True)
     return text.getvalue()
 
 
@@ -168,19 +165,16 @@ def _data_state(listed, sample_rate, num_spks):
         for name, row in rows.items():
             digest.update(f"{name} {listing.get(name)}\n".encode())
             for path in row:
-                digest.update(f"{split} {_stamp(path)}\n".encode())
+                try:
+                    stat = path.stat()
+                except OSError as error:  # a link to nothing, mostly
+                    raise UserError(
+                        f"Cannot read {path}: {error.strerror}. Replace or "
+                        "remove the file."
+                    ) from error
+                stamp = f"{path} {stat.st_size} {stat.st_mtime_ns}"
+                digest.update(f"{split} {stamp}\n".encode())
     return digest.hexdigest()
-
-
-def _stamp(path):
-    """What changes when a file is written anew."""
-    try:
-        stat = path.stat()
-    except OSError as error:  # a link to nothing, mostly
-        raise UserError(
-            f"Cannot read {path}: {error.strerror}. Replace or remove the file."
-        ) from error
-    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _digests(csv_files):

@@ -31,12 +31,9 @@ def draw_mixtures(utterances_by_speaker, count, n_spks, rng):
     ---------
     utterances_by_speaker : dict
         `{speaker: [path, ...]}`.
-    count : int
-        Number of mixtures.
-    n_spks : int
-        Speakers in each.
+    count, n_spks : int
+        Number of mixtures, and of speakers in each.
     rng : numpy.random.Generator
-        Source of randomness.
 
     Returns
     -------
@@ -107,25 +104,14 @@ def mixture_name(mixture):
 
 
 def read_list(path, n_spks=None):
-    """Read a list of mixtures in the official format.
-
-    Arguments
-    ---------
-    path : str or Path
-        Text file with `path gain path gain ...` on each line.
-    n_spks : int, optional
-        The number of speakers that each mixture must have.
-
-    Returns
-    -------
-    list
-        Mixtures, as `draw_mixtures` makes them, one for each line.
+    """Read a list of mixtures in the official format, `path gain path gain
+    ...` on each line, into mixtures as `draw_mixtures` makes them.
 
     Raises
     ------
     UserError
         When the file cannot be read or a line does not fit the format or the
-        number of speakers, or has a gain beyond 60 dB.
+        number of speakers, where that is given, or has a gain beyond 60 dB.
     """
     mixtures = []
     for number, line in enumerate(read_lines(path), 1):

@@ -54,10 +54,8 @@ def draw_speakers(speakers, heldout, hours, rate, seed):
 
     Arguments
     ---------
-    speakers : int
-        Number of training speakers.
-    heldout : int
-        Number of speakers in valid, and in test.
+    speakers, heldout : int
+        Number of training speakers, and of those in each of valid and test.
     hours : float
         Speech of all speakers together; a held-out one speaks 1.5 times as
         long as a training one.
@@ -83,9 +81,10 @@ def draw_speakers(speakers, heldout, hours, rate, seed):
     for split, count in counts.items():
         quota = share if split == "train" else 1.5 * share
         for index, voice in enumerate(draw_voices(rng, split, count, rate)):
-            name = {"split": split, "speaker": f"{split}{index:03d}"}
-            own = {"seed": [seed, len(drawn)], "quota": quota}
-            drawn.append({**name, **voice, **own})
+            drawn.append(
+                {"split": split, "speaker": f"{split}{index:03d}", **voice}
+                | {"seed": [seed, len(drawn)], "quota": quota}
+            )
     return drawn
 
 
@@ -103,23 +102,8 @@ def draw_voices(rng, split, count, rate):
 
 
 def draw_voice(rng, register, variant, rate):
-    """Draw the voice of one speaker.
-
-    Arguments
-    ---------
-    rng : numpy.random.Generator
-        Where the draws come from.
-    register : str
-        `low` or `high`.
-    variant : str
-        An entry of `VARIANTS`: name and F0.
-    rate : int
-        Samples per second of the corpus.
-
-    Returns
-    -------
-    dict
-        What `open_voice` and `colour` need, and the register.
+    """Draw the voice of one speaker, `low` or `high`, of an entry of `VARIANTS`
+    (name and F0): what `open_voice` and `colour` need, and the register.
     """
     variant, variant_f0 = variant.strip().rsplit(" ", 1)
     log_f0 = rng.uniform(*np.log2(REGISTERS[register]["f0"]))
