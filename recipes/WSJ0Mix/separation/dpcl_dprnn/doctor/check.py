@@ -18,7 +18,7 @@ from .speech import examine_speech
 from .wsj0 import examine_wsj0
 
 
-def examine(data, levels=None, quick=False, jobs=None, progress=True):
+def examine(data, levels=None, quick=False, jobs=None):
     """Find out what a folder of data holds and what is wrong with it.
 
     Arguments
@@ -32,8 +32,6 @@ def examine(data, levels=None, quick=False, jobs=None, progress=True):
         Whether to go by all names, but to read a sample of the files only.
     jobs : int, optional
         Processes; as many as there are cores by default.
-    progress : bool
-        Whether to show a progress bar.
 
     Returns
     -------
@@ -48,7 +46,7 @@ def examine(data, levels=None, quick=False, jobs=None, progress=True):
     if not data.is_dir():
         raise UserError(f"{data} is not a folder. Set --data.")
     try:
-        return _examine(data, levels, Reader(quick, jobs, progress))
+        return _examine(data, levels, Reader(quick, jobs))
     except OSError as error:  # a folder that may not be read, mostly
         raise UserError(
             f"Cannot read {error.filename or data}: {error.strerror or error}. "
@@ -94,25 +92,14 @@ def _nothing_known(data):
 
 
 def check(data, levels=None, quick=False, problems=None):
-    """Print what a folder of data holds and what is wrong with it.
-
-    Arguments
-    ---------
-    data, levels, quick
-        See `examine`.
-    problems : str or Path, optional
-        File to write all problems to, one on each line.
-
-    Returns
-    -------
-    bool
-        Whether there is no problem.
+    """Print what `examine` says of a folder of data; write all problems to a
+    file, one on each line, if `problems` names one. Whether there is no
+    problem.
 
     Raises
     ------
     UserError
-        When the folder is missing or nothing known, or the file of problems
-        cannot be written.
+        As of `examine`, or when the file of problems cannot be written.
     """
     report = examine(data, levels, quick)
     if problems:
