@@ -62,20 +62,8 @@ class RandomMixing(torch.nn.Module):
             self.perturb = SpeedPerturb(sample_rate, list(batch_speeds))
 
     def forward(self, mixture, sources, lengths):
-        """Make new mixtures.
-
-        Arguments
-        ---------
-        mixture : torch.Tensor, [B, T]
-        sources : torch.Tensor, [B, C, T]
-        lengths : torch.Tensor, [B]
-            Valid samples.
-
-        Returns
-        -------
-        mixture : torch.Tensor, [B, T']
-        sources : torch.Tensor, [B, C, T']
-        lengths : torch.Tensor, [B]
+        """From a mixture [B, T], its sources [B, C, T] and lengths [B], in
+        valid samples, to new ones of T' samples.
         """
         noise = mixture - sources.sum(dim=1)  # all that is not a source
         batch, count, before = sources.shape

@@ -170,26 +170,10 @@ def find_data_sets(data_folder):
 def choose_data_set(
     data_folder, sample_rate, mode, mixture_type, num_spks, train_folder=""
 ):
-    """Choose the data set that training asks for.
-
-    Arguments
-    ---------
-    data_folder : str or Path
-        The folder, see `find_data_sets`.
-    sample_rate : int
-        Sampling rate in Hz, for layouts whose folders are named after it.
-    mode, mixture_type : str
-        `min` or `max`, likewise; `clean` or `both`.
-    num_spks : sequence of int
-        The numbers of speakers in a mixture that are welcome, least first.
-    train_folder : str
-        One of the folders of training mixtures, or "" for all.
-
-    Returns
-    -------
-    DataSet
-        Its test split is the validation split if it has no other and its
-        layout need not have one.
+    """Choose the data set that training asks for: by rate (Hz), mode and type,
+    by the welcome numbers of speakers, least first, and by the folder of
+    training mixtures, "" for all. Its test split is the validation split if it
+    has no other and its layout need not have one.
 
     Raises
     ------

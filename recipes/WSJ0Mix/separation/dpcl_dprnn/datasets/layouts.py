@@ -100,39 +100,33 @@ def _read_scp(path):
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name, file = _parse(line, f"{path}, line {number}")
+        where = f"{path}, line {number}"
+        name, *rest = line.split(maxsplit=1)
+        if not rest:
+            raise UserError(f"{where}, is not 'name path'. Correct it.")
+        if line.rstrip().endswith("|"):
+            raise UserError(
+                f"{where}, names a command. Write what it puts out to a file "
+                "and name that."
+            )
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in SOUND_SUFFIXES:
+            name = stem
         if name in entries:
             raise UserError(
-                f"{path}, line {number}, has {name} again, after line "
-                f"{entries[name][1]}. Remove one of them."
+                f"{where}, has {name} again, after line {entries[name][1]}. "
+                "Remove one of them."
             )
-        file = path.parent / file
+        file = path.parent / rest[0].rstrip()
         if not file.is_file():
             raise UserError(
-                f"{path}, line {number}: there is no file {file}. Correct the "
-                "path or copy the file there."
+                f"{where}: there is no file {file}. Correct the path or copy "
+                "the file there."
             )
         entries[name] = file, number
     if not entries:
         raise UserError(f"{path} lists no files. Write it again.")
     return entries
-
-
-def _parse(line, where):
-    """The name and the path on a line."""
-    name, *rest = line.split(maxsplit=1)
-    if not rest:
-        raise UserError(f"{where}, is not 'name path'. Correct it.")
-    file = rest[0].rstrip()
-    if file.endswith("|"):
-        raise UserError(
-            f"{where}, names a command. Write what it puts out to a file and "
-            "name that."
-        )
-    suffix = os.path.splitext(name)[1]
-    if suffix.lower() in SOUND_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name, file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,11 +247,7 @@ LAYOUTS = (
         optional=("test",),
     ),
     Layout(
-        "custom",
-        "",
-        _splits(*SPLITS),
-        {"clean": "mixture"},
-        source="source{}",
+        "custom", "", _splits(*SPLITS), {"clean": "mixture"}, source="source{}"
     ),
     Layout(
         "scp lists",

@@ -19,23 +19,10 @@ from .wsj0 import examine_wsj0
 
 
 def examine(data, levels=None, quick=False, jobs=None):
-    """Find out what a folder of data holds and what is wrong with it.
-
-    Arguments
-    ---------
-    data : str or Path
-        Mixtures in a layout of `layouts`, or a folder with such folders; a
-        folder of speakers; or WSJ0.
-    levels : str or Path, optional
-        For WSJ0: folder with MERL's table of active levels.
-    quick : bool
-        Whether to go by all names, but to read a sample of the files only.
-    jobs : int, optional
-        Processes; as many as there are cores by default.
-
-    Returns
-    -------
-    Report
+    """The `Report` of a folder: of mixtures in a layout of `layouts`, or with
+    such folders in it; of speakers; or of WSJ0, with a folder of MERL's active
+    levels, if there is one. If quick, it goes by all names, but reads a sample
+    of the files. `jobs` are processes, by default as many as there are cores.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import scipy.signal
 import soundfile
 
 # What soundfile writes: format and subtype, and how much a lossy one leaves out
@@ -34,8 +35,6 @@ def in_room(dry, response, target):
     wet, target : numpy.ndarray, [T]
         What is heard, and what of it is to be found.
     """
-    import scipy.signal
-
     direct = int(np.abs(response).argmax())
     heard = slice(direct, direct + len(dry))
     wet = early = scipy.signal.oaconvolve(dry, response)[heard]
@@ -61,8 +60,6 @@ def telephone_band(signals, rate, rng):
     """Keep the band of some telephone, which `rng` draws, of signals [..., T]:
     the mixture and its sources, which still sum to it.
     """
-    import scipy.signal
-
     edges = [min(rng.uniform(*edge), 0.45 * rate) for edge in BAND]
     filters = scipy.signal.butter(4, edges, "bandpass", fs=rate, output="sos")
     return scipy.signal.sosfilt(filters, signals).astype(signals.dtype)

@@ -1,5 +1,6 @@
 """Mixtures made on the fly, each a pure function of a seed and its number."""
 
+import collections.abc
 import dataclasses
 import pathlib
 
@@ -47,19 +48,11 @@ class Mixer:
     codec_probability: float = 0.0  # share coded; the sources are as before
 
     def draw(self, groups, rng, chances=None):
-        """Draw a mixture.
+        """Draw a mixture, of groups of utterances, one for each speaker.
 
-        Speakers are drawn first, then an utterance of each: the number of
-        voices heard does not suffer from a few who say much.
-
-        Arguments
-        ---------
-        groups : list of list of int
-            The utterances of each speaker.
-        rng : numpy.random.Generator
-        chances : numpy.ndarray, optional
-            Of each speaker to be drawn first, summing to 1; by default all
-            are as likely.
+        Speakers are drawn first, each by its chance (by default alike), then an
+        utterance of each: the number of voices heard does not suffer from a few
+        who say much.
 
         Returns
         -------
@@ -162,29 +155,16 @@ class DynamicMixtures(torch.utils.data.Dataset):
     The item of an index is a pure function of the seed, the epoch and the
     index: it is the same in any worker, on any process and after a resumed
     run. Another epoch has other mixtures.
-
-    Arguments
-    ---------
-    mixer : Mixer
-        How they are drawn.
-    groups : list of list of int
-        The utterances of each speaker.
-    count : int
-        Mixtures in an epoch.
-    seed : list of int
-    epoch_counter : object, optional
-        Its `current` is the number of the epoch; without, every epoch has
-        the same mixtures.
-    chances : callable, optional
-        Of the number of epochs gone by, to the `chances` of `Mixer.draw`.
     """
 
     mixer: Mixer
-    groups: list
-    count: int
-    seed: list
+    groups: list  # the utterances of each speaker, as numbers
+    count: int  # mixtures in an epoch
+    seed: list  # of numbers
+    # Its `current` is the number of the epoch; without, all epochs are alike
     epoch_counter: object = None
-    chances: object = None
+    # Of the number of epochs gone by, to the `chances` of `Mixer.draw`
+    chances: collections.abc.Callable | None = None
 
     def __len__(self):
         return self.count

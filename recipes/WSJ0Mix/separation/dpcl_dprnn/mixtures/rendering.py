@@ -37,20 +37,17 @@ def mix_sources(sources, levels, gains_db, mode="min"):
 
     Arguments
     ---------
-    sources : list
-        Utterances, numpy.ndarray [T] each, of any lengths, none silent.
-    levels : list
-        The active level of each, see `levels.active_level`.
-    gains_db : list
-        The level that each is to have, in dB.
+    sources : list of numpy.ndarray, [T] each
+        Utterances of any lengths, none silent.
+    levels, gains_db : list
+        The active level of each, see `levels.active_level`, and the one that
+        it is to have, in dB.
     mode : str
         `min` cuts all to the shortest, `max` pads with zeros to the longest.
 
     Returns
     -------
-    mixture : numpy.ndarray, [T]
-        int16.
-    sources : numpy.ndarray, [C, T]
+    mixture, sources : numpy.ndarray, [T] and [C, T]
         int16.
 
     Example
@@ -81,23 +78,10 @@ def mix_sources(sources, levels, gains_db, mode="min"):
 
 
 def render(target, mixtures, rates, modes, jobs=None):
-    """Write mixtures and sources as `TARGET/wav8k/min/SPLIT/KIND/NAME.wav`.
-
-    Arguments
-    ---------
-    target : pathlib.Path
-        The data set's folder.
-    mixtures : dict
-        `{split: {name: [places.Source, ...]}}`.
-    rates, modes : list
-        Sampling rates to write, in Hz; `min` and `max`, see `mix_sources`.
-    jobs : int, optional
-        Processes; as many as there are cores by default.
-
-    Returns
-    -------
-    bool
-        False where everything was there already, made of the same.
+    """Write mixtures, `{split: {name: [places.Source, ...]}}`, and their
+    sources, at each rate (Hz) and in each mode, as
+    `TARGET/wav8k/min/SPLIT/KIND/NAME.wav`. Return False where everything was
+    there already, made of the same.
 
     Raises
     ------

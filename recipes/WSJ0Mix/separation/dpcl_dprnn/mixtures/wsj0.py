@@ -12,7 +12,7 @@ import typing
 
 from ..common.errors import UserError, few
 from ..common.files import pass_over, walk
-from .lists import mixture_name, read_lines, read_list
+from .lists import read_lines, read_list
 
 # Best first: a converted file may come from the wrong microphone.
 KINDS = ("wv1", "sph", "flac", "wav")
@@ -98,8 +98,7 @@ def read_lists(folder, n_spks=2, splits=("tr", "cv", "tt")):
     Raises
     ------
     UserError
-        When a list is missing, empty or broken, or has two mixtures of one
-        name.
+        When a list is missing, empty or broken.
     """
     lists = {}
     for split in splits:
@@ -113,14 +112,6 @@ def read_lists(folder, n_spks=2, splits=("tr", "cv", "tt")):
         mixtures = read_list(path, n_spks)
         if not mixtures:
             raise UserError(f"The list {path} is empty. Copy it again.")
-        lines = {}
-        for number, mixture in enumerate(mixtures, 1):
-            first = lines.setdefault(mixture_name(mixture), number)
-            if first != number:
-                raise UserError(
-                    f"{path}, line {number}, names the same mixture as line "
-                    f"{first}. Remove one."
-                )
         lists[split] = MixtureList(path, mixtures)
     return lists
 

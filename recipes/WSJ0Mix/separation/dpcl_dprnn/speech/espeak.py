@@ -195,7 +195,11 @@ def run_job(job_file, speakers, jobs):
         try:
             results = read_results(process.stdout, len(speakers))
         finally:
-            stop(process)
+            # With its forks: one that went on writing would spoil the removal
+            # of its folder. Errors: all have ended already
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()  # to the end of a pipe that all hold open
     if len(results) < len(speakers):
         raise UserError(
             f"eSpeak NG stopped after {len(results)} of {len(speakers)} "
@@ -207,7 +211,7 @@ def run_job(job_file, speakers, jobs):
 def read_results(lines, count):
     """Collect the lines of `speak_and_exit`, with a progress bar."""
     results = {}
-    # Not tqdm(lines): it may close the pipe that `stop` still has to read
+    # Not tqdm(lines): it may close the pipe that is still to be read
     with tqdm(desc="Speaking", total=count, unit="speaker") as bar:
         for line in lines:
             result = json.loads(line)
@@ -216,13 +220,3 @@ def read_results(lines, count):
             results[result.pop("speaker")] = result
             bar.update()
     return results
-
-
-def stop(process):
-    """Kill an interpreter and its forks, and wait until all are gone.
-
-    One that went on writing would spoil the removal of its folder.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # errors: all ended already
-    process.communicate()  # to the end of a pipe that all of them hold open

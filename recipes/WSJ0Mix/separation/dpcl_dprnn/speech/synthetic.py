@@ -50,28 +50,14 @@ REGISTERS = {
 
 
 def draw_speakers(speakers, heldout, hours, rate, seed):
-    """Draw the speakers of every split, half of them high and half low.
-
-    Arguments
-    ---------
-    speakers, heldout : int
-        Number of training speakers, and of those in each of valid and test.
-    hours : float
-        Speech of all speakers together; a held-out one speaks 1.5 times as
-        long as a training one.
-    rate : int
-        Samples per second of the corpus.
-    seed : int
-        Where the draws start.
-
-    Returns
-    -------
-    list of dict
-        One speaker each, with all that `speak` needs to know but the folder.
+    """Draw the speakers of every split, half of them high and half low:
+    `speakers` of training, `heldout` in each of valid and test, who speak 1.5
+    times as long; `hours` all together. Each is a dict with all that `speak`
+    needs to know but the folder, for a corpus at `rate` samples per second.
 
     Example
     -------
-    >>> [s["register"] for s in draw_speakers(2, 1, 0.1, 8000, 0)]
+    >>> [s["register"] for s in draw_speakers(2, 1, 0.1, 8000, seed=0)]
     ['low', 'high', 'low', 'low']
     """
     rng = np.random.default_rng(seed)
