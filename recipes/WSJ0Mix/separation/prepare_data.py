@@ -129,11 +129,7 @@ def add_check(subcommand):
     """`prepare_data.py check`."""
     text = "say what is in a folder of data and what is wrong with it"
     add = subcommand("check", run_check, text)
-    add(
-        "--data",
-        required=True,
-        help="mixtures, a folder of speakers, or WSJ0",
-    )
+    add("--data", required=True, help="mixtures, a folder of speakers, or WSJ0")
     add(
         "--quick",
         action="store_true",

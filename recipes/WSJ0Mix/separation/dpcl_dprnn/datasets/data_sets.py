@@ -76,8 +76,9 @@ class DataSet:
                 )
         if len(rows) > len(listing):
             logger.warning(
-                "%s has %d files that %s does not list: they are left out.",
-                *(mixture, len(rows) - len(listing), self._metadata(folder)),
+                "%s has %d files that its metadata do not list: they are left "
+                "out.",
+                *(mixture, len(rows) - len(listing)),
             )
         return {name: rows[name] for name in listing}
 
@@ -90,13 +91,9 @@ class DataSet:
 
     def listed(self, folder):
         """What metadata say of a folder of a split, as `listing`."""
-        path = self._metadata(folder)
-        return _read_metadata(path) if path.is_file() else {}
-
-    def _metadata(self, folder):
-        """The CSV file that may list the mixtures of a folder."""
         name = self.layout.metadata.format(split=folder, kind=self.kind)
-        return self.root / name
+        path = self.root / name
+        return _read_metadata(path) if path.is_file() else {}
 
     def __str__(self):
         splits = "; ".join(
@@ -190,10 +187,24 @@ def choose_data_set(
     found = find_data_sets(data_folder)
     if not found:
         raise UserError(_nothing_found(data_folder))
-    found = _of_rate(found, data_folder, sample_rate, mode)
-    other = found[0]
-    found = [each for each in found if each.mixture_type == mixture_type]
+    of_rate = [
+        each
+        for each in found
+        if each.rate in (None, sample_rate) and each.mode in (None, mode)
+    ]
+    if not of_rate:
+        there = {
+            each.layout.format_root(each.rate, each.mode) for each in found
+        }
+        raise UserError(
+            f"{data_folder} has no "
+            f"{found[0].layout.format_root(sample_rate, mode)}, but "
+            f"{join_and(sorted(there))}. Set --sample_rate and --mixture_mode "
+            "to what is there."
+        )
+    found = [each for each in of_rate if each.mixture_type == mixture_type]
     if not found:
+        other = of_rate[0]
         raise UserError(
             f"mixture_type is {mixture_type}, but {other.root} has only "
             f"{other.kind}. Set --mixture_type={other.mixture_type}."
@@ -240,26 +251,6 @@ def _nothing_found(data_folder):
         f"{' or '.join(map(str, LAYOUTS))}; "
         f"found {', '.join(names[:5]) or 'an empty folder'}."
     )
-
-
-def _of_rate(found, data_folder, sample_rate, mode):
-    """The data sets of a sampling rate and mode."""
-    chosen = [
-        each
-        for each in found
-        if each.rate in (None, sample_rate) and each.mode in (None, mode)
-    ]
-    if not chosen:
-        there = {
-            each.layout.format_root(each.rate, each.mode) for each in found
-        }
-        raise UserError(
-            f"{data_folder} has no "
-            f"{found[0].layout.format_root(sample_rate, mode)}, but "
-            f"{join_and(sorted(there))}. Set --sample_rate and --mixture_mode "
-            "to what is there."
-        )
-    return chosen
 
 
 def _of_speakers(found, num_spks):

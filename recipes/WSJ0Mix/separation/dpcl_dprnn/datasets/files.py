@@ -108,9 +108,7 @@ def mixture_datasets(manifests, training_crop, mixing=None, **arguments):
         mixing.longest, crop = crop, math.ceil(crop * mixing.spare)
     return {
         split: mixture_dataset(
-            manifest,
-            crop=crop if split == "train" else None,
-            **arguments,
+            manifest, crop=crop if split == "train" else None, **arguments
         )
         for split, manifest in manifests.items()
     }

@@ -217,27 +217,23 @@ def _splits(train, valid, test):
     }
 
 
+ROOT = "wav{rate}k/{mode}"
 WSJ0_SPLITS = _splits("tr", "cv", "tt")
+LIBRI_SPLITS = _splits("train-100 train-360", "dev", "test")
 CLEAN_AND_BOTH = {"clean": "mix_clean", "both": "mix_both"}
 METADATA = "metadata/mixture_{split}_{kind}.csv"
 
 LAYOUTS = (
-    Layout("wsj0-mix", "wav{rate}k/{mode}", WSJ0_SPLITS, {"clean": "mix"}),
-    Layout("WHAM!", "wav{rate}k/{mode}", WSJ0_SPLITS, CLEAN_AND_BOTH),
+    Layout("wsj0-mix", ROOT, WSJ0_SPLITS, {"clean": "mix"}),
+    Layout("WHAM!", ROOT, WSJ0_SPLITS, CLEAN_AND_BOTH),
     Layout(
         "WHAMR! anechoic",
-        "wav{rate}k/{mode}",
+        ROOT,
         WSJ0_SPLITS,
         {"clean": "mix_clean_anechoic", "both": "mix_both_anechoic"},
         source="s{}_anechoic",
     ),
-    Layout(
-        "LibriMix",
-        "wav{rate}k/{mode}",
-        _splits("train-100 train-360", "dev", "test"),
-        CLEAN_AND_BOTH,
-        metadata=METADATA,
-    ),
+    Layout("LibriMix", ROOT, LIBRI_SPLITS, CLEAN_AND_BOTH, metadata=METADATA),
     Layout(
         "MiniLibriMix",
         "",

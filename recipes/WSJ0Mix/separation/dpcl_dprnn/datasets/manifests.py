@@ -79,7 +79,11 @@ def prepare_manifests(
     listed = {split: _list_all(data_sets, split) for split in SPLITS}
     state_file = save_folder / "manifests.json"
     data_state = _data_state(listed, sample_rate, num_spks)
-    if _read_state(state_file) == {"data": data_state, **_digests(csv_files)}:
+    try:
+        before = json.loads(state_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if before == {"data": data_state, **_digests(csv_files)}:
         logger.info("The data are as they were: %s are kept.", save_folder)
     else:
         texts = {
@@ -183,11 +187,3 @@ def _digests(csv_files):
         for split, path in csv_files.items()
         if path.is_file()
     }
-
-
-def _read_state(path):
-    """What was noted down last time, or None."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -32,31 +32,27 @@ def examine(data, levels=None, quick=False, jobs=None):
     data = pathlib.Path(os.path.abspath(data))
     if not data.is_dir():
         raise UserError(f"{data} is not a folder. Set --data.")
+    reader = Reader(quick, jobs)
     try:
-        return _examine(data, levels, Reader(quick, jobs))
+        data_sets = find_data_sets(data) or [
+            each
+            for folder in sorted(data.glob("[!.]*"))
+            if folder.is_dir()
+            for each in find_data_sets(folder)
+        ]
+        if data_sets:
+            report = examine_mixtures(data_sets, reader)
+        elif report := examine_wsj0(data, levels, reader):
+            return report
+        else:
+            report = examine_speech(data, reader)
+        if not report:
+            raise UserError(_nothing_known(data))
     except OSError as error:  # a folder that may not be read, mostly
         raise UserError(
             f"Cannot read {error.filename or data}: {error.strerror or error}. "
             "Check the disk and who may read the folder."
         ) from error
-
-
-def _examine(data, levels, reader):
-    """Try one examiner after the other."""
-    data_sets = find_data_sets(data) or [
-        each
-        for folder in sorted(data.glob("[!.]*"))
-        if folder.is_dir()
-        for each in find_data_sets(folder)
-    ]
-    if data_sets:
-        report = examine_mixtures(data_sets, reader)
-    elif report := examine_wsj0(data, levels, reader):
-        return report
-    else:
-        report = examine_speech(data, reader)
-    if not report:
-        raise UserError(_nothing_known(data))
     if levels:
         report.notes.append("this is not WSJ0: --levels is not used")
     return report

@@ -88,8 +88,8 @@ def mixture_name(mixture):
 
 
 def read_list(path, n_spks=None):
-    """Read a list of mixtures in the official format, `path gain path gain
-    ...` on each line, into mixtures as `draw_mixtures` makes them.
+    """Read a list in the official format, `path gain path gain ...` on each
+    line, into mixtures as `draw_mixtures` makes them.
 
     Raises
     ------

@@ -8,13 +8,7 @@ import numpy as np
 import torch
 
 from ..common.audio import resample
-from .conditions import (
-    CODECS,
-    in_noise,
-    in_room,
-    telephone_band,
-    through_codec,
-)
+from .conditions import CODECS, in_noise, in_room, telephone_band, through_codec
 from .rendering import PEAK
 
 PAUSE = 0.01  # of the active level: a piece with less has no speech in it

@@ -124,10 +124,8 @@ def mix_wsj0(
 
     Returns
     -------
-    folder : pathlib.Path
-        `OUT/<n>speakers`.
-    made : bool
-        False where all of it was there.
+    folder, made
+        See `mix_corpus`; `made` is False where all of it was there.
 
     Raises
     ------

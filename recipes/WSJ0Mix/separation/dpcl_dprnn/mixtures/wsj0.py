@@ -118,8 +118,8 @@ def read_lists(folder, n_spks=2, splits=("tr", "cv", "tt")):
 
 def read_levels(folder):
     """Read MERL's active speech levels, `activlev_si_tr_s.txt` and so on or
-    some of them, in a folder or in a folder of that one: `{"20va010q":
-    2.57e-4, ...}`, powers, relative to a full scale of 1.
+    some of them, in a folder or in a folder of that one: powers, relative to a
+    full scale of 1, `{"20va010q": 2.57e-4, ...}`.
 
     Raises
     ------

@@ -26,13 +26,7 @@ LOWEST = {"speakers": 2, "heldout": 2, "rate": 4000, "seed": 0, "jobs": 1}
 
 
 def build_corpus(
-    out,
-    speakers=600,
-    hours=4.5,
-    rate=8000,
-    seed=1234,
-    jobs=None,
-    heldout=24,
+    out, speakers=600, hours=4.5, rate=8000, seed=1234, jobs=None, heldout=24
 ):
     """Make the corpus `OUT/<split>/<speaker>/<utterance>.wav`, or nothing.
 
@@ -129,24 +123,19 @@ def make_corpus(out, parameters, speakers, jobs):
             folder = corpus / speaker["split"] / speaker["speaker"]
             speaker["folder"] = str(folder)
         results = run_job(corpus.with_name("job.json"), speakers, jobs)
-        summary = write_tables(corpus, parameters, speakers, results)
+        rows = [{**each, **results[each["speaker"]]} for each in speakers]
+        columns = [n for n in rows[0] if n not in ("folder", "seed", "quota")]
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows([row[name] for name in columns] for row in rows)
+        write_text(corpus / "speakers.csv", text.getvalue())
+        summary = {
+            "parameters": parameters,
+            "hours": round(sum(row["seconds"] for row in rows) / 3600, 3),
+            "files": sum(row["utterances"] for row in rows),
+        }
+        text = json.dumps(summary, indent=2) + "\n"
+        write_text(corpus / "corpus.json", text)
         os.replace(corpus, out)
-    return summary
-
-
-def write_tables(corpus, parameters, speakers, results):
-    """Write `speakers.csv`, then `corpus.json`; return what is in that."""
-    rows = [{**speaker, **results[speaker["speaker"]]} for speaker in speakers]
-    columns = [n for n in rows[0] if n not in ("folder", "seed", "quota")]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows([row[name] for name in columns] for row in rows)
-    write_text(corpus / "speakers.csv", text.getvalue())
-    summary = {
-        "parameters": parameters,
-        "hours": round(sum(row["seconds"] for row in rows) / 3600, 3),
-        "files": sum(row["utterances"] for row in rows),
-    }
-    write_text(corpus / "corpus.json", json.dumps(summary, indent=2) + "\n")
     return summary

@@ -96,24 +96,22 @@ def find_speakers(speech, n_spks=2, seed=1234):
 
 
 def find_training_speakers(speech, n_spks=2):
-    """List the utterances of the speakers for training alone, `{speaker:
-    [path, ...]}`; of a flat folder those of all. Otherwise as `find_speakers`.
+    """List the utterances of the speakers for training alone, of a flat folder
+    those of all: `{speaker: [path, ...]}`. Otherwise as `find_speakers`.
     """
     speech = pathlib.Path(speech)
     folders = split_folders(speech)
-    if any(folders.values()) and not folders["tr"]:
+    training = folders["tr"]
+    if any(folders.values()) and not training:
         raise UserError(f"{speech} has no folder train. Add it.")
-    if folders["tr"]:
-        speakers = _utterances(speech, folders["tr"])
-    else:
-        speakers = _flat(speech)
+    speakers = _utterances(speech, training) if training else _flat(speech)
     _check_count(speech, "train", speakers, n_spks)
     return speakers
 
 
 def split_folders(speech):
-    """The folders of each split, whatever the case of their names: `{"tr":
-    [path, ...], "cv": [...], "tt": [...]}`, sorted; empty for a flat folder.
+    """The folders of each split, sorted, whatever the case of their names:
+    `{"tr": [path, ...], "cv": [...], "tt": [...]}`; empty for a flat folder.
     `UserError` where there is no such folder.
     """
     if not speech.is_dir():

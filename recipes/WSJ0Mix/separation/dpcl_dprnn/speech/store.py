@@ -121,23 +121,16 @@ def open_store(speech, names, rate, folder, channel=None, jobs=None):
         stamp = f"{name} {stat.st_size} {stat.st_mtime_ns}\n"
         digest.update(os.fsencode(stamp))
     path = pathlib.Path(folder) / f"{digest.hexdigest()[:16]}.int16"
-    store = _find_store(path)
-    if store is None:
-        tasks = [(str(speech / name), rate, channel) for name in names]
-        work = parallel_map(_decode, tasks, "file", jobs, name="decoding")
-        _write_store(path, rate, names, work)
-        store = SpeechStore(path)
-    return store
-
-
-def _find_store(path):
-    """The store if it is whole: its index is written last."""
     try:
-        store = SpeechStore(path)
-        whole = path.stat().st_size == 2 * store.lengths.sum()
+        store = SpeechStore(path)  # its index is written last
+        if path.stat().st_size == 2 * store.lengths.sum():
+            return store
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return store if whole else None
+        pass  # not there, or not whole
+    tasks = [(str(speech / name), rate, channel) for name in names]
+    work = parallel_map(_decode, tasks, "file", jobs, name="decoding")
+    _write_store(path, rate, names, work)
+    return SpeechStore(path)
 
 
 def _write_store(path, rate, names, decoded):

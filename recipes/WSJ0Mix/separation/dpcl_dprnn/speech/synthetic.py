@@ -66,25 +66,18 @@ def draw_speakers(speakers, heldout, hours, rate, seed):
     drawn = []
     for split, count in counts.items():
         quota = share if split == "train" else 1.5 * share
-        for index, voice in enumerate(draw_voices(rng, split, count, rate)):
+        variants = {}
+        for register in REGISTERS:
+            names = VARIANTS[split][register].split(",")
+            variants[register] = itertools.cycle(rng.permutation(names))
+        # Registers, and the variants of each, take turns
+        for index, register in zip(range(count), itertools.cycle(REGISTERS)):
+            voice = draw_voice(rng, register, next(variants[register]), rate)
             drawn.append(
                 {"split": split, "speaker": f"{split}{index:03d}", **voice}
                 | {"seed": [seed, len(drawn)], "quota": quota}
             )
     return drawn
-
-
-def draw_voices(rng, split, count, rate):
-    """Draw the voices of a split; registers, and their variants, take turns."""
-    variants = {}
-    for register in REGISTERS:
-        names = VARIANTS[split][register].split(",")
-        variants[register] = itertools.cycle(rng.permutation(names))
-    turns = itertools.islice(itertools.cycle(REGISTERS), count)
-    return [
-        draw_voice(rng, register, next(variants[register]), rate)
-        for register in turns
-    ]
 
 
 def draw_voice(rng, register, variant, rate):
