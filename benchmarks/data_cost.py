@@ -80,7 +80,7 @@ def time_mixing(speech, count, repeats, folder):
     for repeat in range(repeats):
         out = folder / f"mixed{repeat}"
         start = time.perf_counter()
-        data, _ = mix_corpus(speech, out, counts=counts, progress=False)
+        data, _ = mix_corpus(speech, out, counts=counts)
         seconds = time.perf_counter() - start
         speeds["prepare_data.py mix"].append((count + 2) / seconds)
         mixtures = read_list(data / "mix_2_spk_tr.txt")

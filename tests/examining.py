@@ -8,7 +8,7 @@ from dpcl_dprnn.doctor.check import examine
 
 
 def run(data, *options, **more):
-    return examine(data, *options, **{"jobs": 1, "progress": False, **more})
+    return examine(data, *options, **{"jobs": 1, **more})
 
 
 def found(data, **options):

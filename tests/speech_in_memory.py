@@ -44,9 +44,7 @@ def make_speech(folder):
     for number, name in enumerate(names):
         samples = hiss(number, 4000 + 300 * number)
         soundfile.write(folder / name, samples, RATE, subtype="FLOAT")
-    return open_store(
-        folder, names, RATE, folder / "store", jobs=1, progress=False
-    )
+    return open_store(folder, names, RATE, folder / "store", jobs=1)
 
 
 GROUPS = [[0, 1], [2, 3], [4, 5], [6, 7]]

@@ -44,7 +44,7 @@ def decoded(monkeypatch):
 
 
 def mix(base, **options):
-    options = {"jobs": 1, "progress": False, **options}
+    options = {"jobs": 1, **options}
     places = (base / "discs", base / "lists", base / "out")
     return mix_wsj0(*places, **options)[0]
 

@@ -68,12 +68,12 @@ def test_what_is_drawn_reads_back(tmp_path, n_spks):
 
 def test_read_list_takes_official_lines(tmp_path):
     path = tmp_path / "list.txt"
-    path.write_text(LINE + "a b/c 1.wav 3.1e-05 d.wav -3.1e-05\n")
-    official, spaces = read_list(path)
+    path.write_text(LINE + "a/c.wav 3.1e-05 d.wav -3.1e-05\n")
+    official, small = read_list(path)
     assert official[1] == ("wsj0/si_tr_s/209/209c0105.wav", -1.2972)
     assert mixture_name(official) == NAME
     assert format_mixture(official) + " \n" == LINE
-    assert spaces == [("a b/c 1.wav", 3.1e-05), ("d.wav", -3.1e-05)]
+    assert small == [("a/c.wav", 3.1e-05), ("d.wav", -3.1e-05)]
 
 
 @pytest.mark.parametrize(
@@ -94,19 +94,10 @@ def test_read_list_takes_what_people_write(tmp_path, line, gains):
 def test_read_list_refuses_what_nobody_hears(tmp_path, gain):
     path = tmp_path / "list.txt"
     path.write_text(f"a.wav 1 b.wav -1\na.wav 1 b.wav {gain}\n")
-    message = f"list.txt, line 2, has a gain of {float(gain):g} dB for b.wav"
+    message = "list.txt, line 2, .* gains within 60 dB"
     with pytest.raises(UserError, match=message) as caught:
         read_list(path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("part", [" ", ".a", "1", "\t ", ".1", "a.wav 1 "])
-def test_long_lines_are_refused_soon(tmp_path, part):
-    """Twice the length must not take thousands of times as long."""
-    path = tmp_path / "list.txt"
-    path.write_text(f"a.wav {part * 3000}x\n")
-    with pytest.raises(UserError, match="line 1, is not"):
-        read_list(path)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +106,6 @@ def test_long_lines_are_refused_soon(tmp_path, part):
         "",
         "a.wav",
         "a.wav 1 b.wav",
-        "a 1 b 2",
         "a.wav 1 b.wav 1.2.3",
         "a.wav 1 b.wav -",
         "a.wav 1 b.wav --1",
@@ -140,10 +130,6 @@ def test_read_list_counts_the_speakers(tmp_path):
         read_list(path, 2)
     with pytest.raises(UserError, match="line 1, has 2 speakers, but 3 are"):
         read_list(path, 3)
-    # What is no gain may be part of a path with spaces.
-    path.write_text("a.wav 1.2.3 b.wav 2\n")
-    with pytest.raises(UserError, match="line 1, has 1 speakers, but 2 are"):
-        read_list(path, 2)
 
 
 def test_bad_list_file(tmp_path):

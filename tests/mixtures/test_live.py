@@ -356,9 +356,7 @@ def test_pieces_are_not_all_pause(speeds, tmp_path):
     names = [f"u{number}.wav" for number in range(8)]
     for number, name in enumerate(names):
         soundfile.write(tmp_path / name, with_pauses(number), RATE)
-    store = open_store(
-        tmp_path, names, RATE, tmp_path / "store", progress=False
-    )
+    store = open_store(tmp_path, names, RATE, tmp_path / "store")
     options = {"crop": RATE // 4, "speeds": speeds, "gain_db": 0}
     dataset = mixtures(store, 60, **options)
     for item in dataset:

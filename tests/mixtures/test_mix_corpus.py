@@ -42,7 +42,7 @@ def mix(flat, tmp_path):
     """Mix the speech into a folder."""
 
     def mix(speech=flat, out=tmp_path, **options):
-        options = {"counts": COUNTS, "jobs": 1, "progress": False, **options}
+        options = {"counts": COUNTS, "jobs": 1, **options}
         return mix_corpus(speech, out, **options)
 
     return mix

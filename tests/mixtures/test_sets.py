@@ -19,7 +19,7 @@ N_SPKS = (2, 3)
 
 
 def mix(base, out, n_spks=2, **options):
-    options = {"jobs": 1, "progress": False, **options}
+    options = {"jobs": 1, **options}
     wsj0, lists = base / "discs", base / "lists"
     return mix_wsj0(wsj0, lists, out, n_spks=n_spks, **options)
 
@@ -156,7 +156,6 @@ def test_same_bytes_from_any_number_of_processes(base, tmp_path):
             *(base / "discs", lists, tmp_path / str(jobs)),
             splits=["tt"],
             jobs=jobs,
-            progress=False,
         )
         outs.append(wsj0_tree.contents(folder))
     assert outs[0] == outs[1] and len(outs[0]) == 3 * 42 + 1

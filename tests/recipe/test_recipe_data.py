@@ -313,9 +313,7 @@ def undisturbed(speech, tmp_path_factory):
     """Runs by their kind of data: arguments, folder, what steps were on."""
     folder = tmp_path_factory.mktemp("undisturbed")
     counts = {"tr": 12, "cv": 2, "tt": 3}
-    data, _ = mix_corpus(
-        speech, folder / "data", counts=counts, jobs=1, progress=False
-    )
+    data, _ = mix_corpus(speech, folder / "data", counts=counts, jobs=1)
     runs = {}
     for kind, words in {
         "on the fly": (f"--speech_folder={speech}", DYNAMIC),

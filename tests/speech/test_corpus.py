@@ -22,7 +22,7 @@ from dpcl_dprnn.speech import espeak
 from dpcl_dprnn.speech import synthetic as voices
 from dpcl_dprnn.speech.corpus import build_corpus
 
-TINY = {"speakers": 3, "heldout": 2, "hours": 0.02, "progress": False}
+TINY = {"speakers": 3, "heldout": 2, "hours": 0.02}
 
 
 def median_f0(samples, rate):

@@ -26,7 +26,7 @@ def noise(seconds, seed=0):
 
 
 def test_every_speaker_is_heard_and_reported(speakers, tmp_path):
-    results = run_job(tmp_path / "job.json", speakers, 2, progress=False)
+    results = run_job(tmp_path / "job.json", speakers, 2)
     assert set(results) == {s["speaker"] for s in speakers}
     for speaker in speakers:
         files = list((tmp_path / speaker["speaker"]).iterdir())
@@ -39,13 +39,13 @@ def test_every_speaker_is_heard_and_reported(speakers, tmp_path):
 def test_a_bad_voice_is_named(speakers, tmp_path):
     speakers[1]["voice"] = "en-nowhere+f1"
     with pytest.raises(UserError, match=r"SetVoiceByName\(en-nowhere\+f1\)"):
-        run_job(tmp_path / "job.json", speakers, 1, progress=False)
+        run_job(tmp_path / "job.json", speakers, 1)
 
 
 def test_a_crash_says_how_far_it_came(speakers, tmp_path, capfd):
     speakers[-1]["seed"] = None  # TypeError
     with pytest.raises(UserError, match="after 5 of 6 speakers"):
-        run_job(tmp_path / "job.json", speakers, 1, progress=False)
+        run_job(tmp_path / "job.json", speakers, 1)
     assert "TypeError" in capfd.readouterr().err
 
 

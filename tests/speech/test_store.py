@@ -39,7 +39,7 @@ def speech(tmp_path, originals):
 
 
 def open_here(speech, names=NAMES, **options):
-    options = {"rate": RATE, "jobs": 1, "progress": False, **options}
+    options = {"rate": RATE, "jobs": 1, **options}
     return open_store(speech, names, folder=speech.parent / "store", **options)
 
 

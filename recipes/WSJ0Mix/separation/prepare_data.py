@@ -25,47 +25,31 @@ import sys
 
 from dpcl_dprnn.common.program import run_program
 
-
-def subcommand(subparsers, name, run, text):
-    """Add a subcommand; returns what adds its options."""
-    parser = subparsers.add_parser(
-        name,
-        help=text,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    return parser.add_argument
+MODE = "cut to the shortest speaker or pad to the longest"
 
 
-def add_corpus(subparsers):
+def add_corpus(subcommand):
     """`prepare_data.py corpus`."""
-    add = subcommand(
-        subparsers,
-        "corpus",
-        run_corpus,
-        "make a speech corpus of eSpeak NG voices",
-    )
+    text = "make a speech corpus of eSpeak NG voices"
+    add = subcommand("corpus", run_corpus, text)
     add("--out", required=True, help="folder to write")
     add("--speakers", type=int, default=600, help="voices for training")
     add("--hours", type=float, default=4.5, help="speech of all splits")
     add("--seed", type=int, default=1234, help="random seed")
 
 
-def run_corpus(args):
+def run_corpus(out, **options):
     """Synthesise the corpus."""
     from dpcl_dprnn.speech.corpus import build_corpus
 
-    build_corpus(
-        args.out, speakers=args.speakers, hours=args.hours, seed=args.seed
-    )
-    logging.info("The speech is in %s", args.out)
+    build_corpus(out, **options)
+    logging.info("The speech is in %s", out)
 
 
-def add_mix(subparsers):
+def add_mix(subcommand):
     """`prepare_data.py mix`."""
-    add = subcommand(
-        subparsers, "mix", run_mix, "mix speech in the layout of wsj0-mix"
-    )
+    text = "mix speech in the layout of wsj0-mix"
+    add = subcommand("mix", run_mix, text)
     add(
         "--speech",
         required=True,
@@ -75,32 +59,19 @@ def add_mix(subparsers):
     add("--out", required=True, help="folder to write <n>speakers in")
     add("--n_spks", type=int, default=2, help="speakers in a mixture")
     add("--rate", type=int, default=8000, help="sampling rate to write, in Hz")
-    add(
-        "--mode",
-        choices=("min", "max"),
-        default="min",
-        help="cut to the shortest speaker or pad to the longest",
-    )
+    add("--mode", choices=("min", "max"), default="min", help=MODE)
     add("--tr", type=int, default=3000, help="mixtures for training")
     add("--cv", type=int, default=200, help="mixtures for validation")
     add("--tt", type=int, default=200, help="mixtures for testing")
     add("--seed", type=int, default=1234, help="random seed")
 
 
-def run_mix(args):
+def run_mix(speech, out, tr, cv, tt, **options):
     """Write the mixtures."""
     from dpcl_dprnn.mixtures.sets import mix_corpus
 
-    folder, made = mix_corpus(
-        args.speech,
-        args.out,
-        n_spks=args.n_spks,
-        rate=args.rate,
-        mode=args.mode,
-        counts={"tr": args.tr, "cv": args.cv, "tt": args.tt},
-        seed=args.seed,
-    )
-    report_mixtures(folder, made)
+    counts = {"tr": tr, "cv": cv, "tt": tt}
+    report_mixtures(*mix_corpus(speech, out, counts=counts, **options))
 
 
 def report_mixtures(folder, made):
@@ -110,14 +81,10 @@ def report_mixtures(folder, made):
     logging.info("The mixtures are in %s: --data_folder=%s", folder, folder)
 
 
-def add_wsj0(subparsers):
+def add_wsj0(subcommand):
     """`prepare_data.py wsj0`."""
-    add = subcommand(
-        subparsers,
-        "wsj0",
-        run_wsj0,
-        "make wsj0-mix from WSJ0 and the official lists",
-    )
+    text = "make wsj0-mix from WSJ0 and the official lists"
+    add = subcommand("wsj0", run_wsj0, text)
     add(
         "--wsj0",
         required=True,
@@ -136,61 +103,33 @@ def add_wsj0(subparsers):
         "on; otherwise they are measured after ITU-T P.56",
     )
     add("--n_spks", type=int, default=2, help="speakers in a mixture")
-    add(
-        "--rate",
-        type=int,
-        nargs="+",
-        default=[8000],
-        help="sampling rates to write, in Hz",
-    )
-    add(
-        "--mode",
-        choices=("min", "max"),
-        nargs="+",
-        default=["min"],
-        help="cut to the shortest speaker or pad to the longest",
-    )
+    text = "sampling rates to write, in Hz"
+    add("--rate", type=int, nargs="+", default=[8000], help=text)
+    modes, splits = ["min", "max"], ["tr", "cv", "tt"]
+    add("--mode", choices=modes, nargs="+", default=["min"], help=MODE)
     add(
         "--splits",
-        choices=("tr", "cv", "tt"),
+        choices=splits,
         nargs="+",
-        default=["tr", "cv", "tt"],
+        default=splits,
         help="which lists to make mixtures of",
     )
     add("--jobs", type=int, help="processes; one for each core by default")
 
 
-def run_wsj0(args):
+def run_wsj0(wsj0, lists, out, rate, mode, **options):
     """Write the mixtures."""
     from dpcl_dprnn.mixtures.sets import mix_wsj0
 
-    folder, made = mix_wsj0(
-        args.wsj0,
-        args.lists,
-        args.out,
-        levels=args.levels,
-        n_spks=args.n_spks,
-        rates=args.rate,
-        modes=args.mode,
-        splits=args.splits,
-        jobs=args.jobs,
-    )
-    report_mixtures(folder, made)
+    options = {"rates": rate, "modes": mode, **options}
+    report_mixtures(*mix_wsj0(wsj0, lists, out, **options))
 
 
-def add_check(subparsers):
+def add_check(subcommand):
     """`prepare_data.py check`."""
-    add = subcommand(
-        subparsers,
-        "check",
-        run_check,
-        "say what is in a folder of data and what is wrong with it",
-    )
-    add(
-        "--data",
-        required=True,
-        help="mixtures, a folder of speakers, or WSJ0",
-    )
+    text = "say what is in a folder of data and what is wrong with it"
+    add = subcommand("check", run_check, text)
+    add("--data", required=True, help="mixtures, a folder of speakers, or WSJ0")
     add(
         "--quick",
         action="store_true",
@@ -203,12 +142,11 @@ def add_check(subparsers):
     add("--problems", help="file to write all problems to, one on each line")
 
 
-def run_check(args):
+def run_check(data, **options):
     """Print what was found; the exit status is 1 if there are problems."""
     from dpcl_dprnn.doctor.check import check
 
-    options = {"levels": args.levels, "problems": args.problems}
-    return 0 if check(args.data, quick=args.quick, **options) else 1
+    return 0 if check(data, **options) else 1
 
 
 def main(argv=None):
@@ -225,11 +163,22 @@ def main(argv=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def subcommand(name, run, text):
+        """What adds options to a new subcommand."""
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+        added = subparsers.add_parser(
+            name, help=text, formatter_class=formatter
+        )
+        added.set_defaults(run=run)
+        return added.add_argument
+
     for add in (add_corpus, add_mix, add_wsj0, add_check):
-        add(subparsers)
-    args = parser.parse_args(argv)
+        add(subcommand)
+    options = vars(parser.parse_args(argv))
+    run = options.pop("run")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return run_program("prepare_data.py", args.run, args)
+    return run_program("prepare_data.py", lambda: run(**options))
 
 
 if __name__ == "__main__":

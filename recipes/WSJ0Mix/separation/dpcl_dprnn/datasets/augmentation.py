@@ -56,28 +56,14 @@ class RandomMixing(torch.nn.Module):
         self.shuffle = shuffle
         self.gain_db = source_gain_db
         self.longest = None
-        self.spare = (
-            max(batch_speeds) / 100
-        )  # of `longest`: what the fastest needs
+        self.spare = max(batch_speeds) / 100  # of `longest`, for the fastest
         self.perturb = None
         if list(batch_speeds) != [100]:
             self.perturb = SpeedPerturb(sample_rate, list(batch_speeds))
 
     def forward(self, mixture, sources, lengths):
-        """Make new mixtures.
-
-        Arguments
-        ---------
-        mixture : torch.Tensor, [B, T]
-        sources : torch.Tensor, [B, C, T]
-        lengths : torch.Tensor, [B]
-            Valid samples.
-
-        Returns
-        -------
-        mixture : torch.Tensor, [B, T']
-        sources : torch.Tensor, [B, C, T']
-        lengths : torch.Tensor, [B]
+        """From a mixture [B, T], its sources [B, C, T] and lengths [B], in
+        valid samples, to new ones of T' samples.
         """
         noise = mixture - sources.sum(dim=1)  # all that is not a source
         batch, count, before = sources.shape

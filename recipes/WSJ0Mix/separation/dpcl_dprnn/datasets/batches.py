@@ -71,17 +71,14 @@ class TrainingBatches(Sampler):
         if self.shuffle:
             rng.shuffle(order)
         if self.max_seconds is None:
-            self.batches = self._of_one_size(order)
+            size = self.batch_size * self.ranks
+            smallest = size if self.drop_last else self.ranks
+            batches = [order[i : i + size] for i in range(0, len(order), size)]
+            self.batches = [each for each in batches if len(each) >= smallest]
         else:
             self.batches = self._of_like_length(order)
             if self.shuffle:
                 rng.shuffle(self.batches)
-
-    def _of_one_size(self, order):
-        size = self.batch_size * self.ranks
-        batches = [order[i : i + size] for i in range(0, len(order), size)]
-        smallest = size if self.drop_last else self.ranks
-        return [batch for batch in batches if len(batch) >= smallest]
 
     def _of_like_length(self, order):
         budget = self.max_seconds * self.ranks
@@ -117,7 +114,8 @@ class TrainingBatches(Sampler):
 
 
 def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
-    """A loader of batches for training.
+    """A loader of batches for training, whose `batch_sampler` is a
+    `TrainingBatches`.
 
     Arguments
     ---------
@@ -127,14 +125,8 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
         Of its items, in seconds.
     options : dict
         Of `torch.utils.data.DataLoader`.
-    max_seconds : float, optional
+    max_seconds, seed
         See `TrainingBatches`.
-    seed : int
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-        Its `batch_sampler` is a `TrainingBatches`.
 
     Raises
     ------
@@ -165,22 +157,9 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
 
 
 def make_loader(dataset, options):
-    """A loader of batches whose workers let SIGTERM to the process they serve.
-
-    Arguments
-    ---------
-    dataset : Dataset
-    options : dict
-        Of `torch.utils.data.DataLoader`.
-
-    Returns
-    -------
-    torch.utils.data.DataLoader
-
-    Raises
-    ------
-    UserError
-        When an option is not one of a loader.
+    """A loader of batches whose workers let SIGTERM to the process they serve,
+    with `options` of `torch.utils.data.DataLoader`; `UserError` when one is
+    none.
     """
     multiprocessing.util.Finalize(None, end_workers, exitpriority=0)
     try:

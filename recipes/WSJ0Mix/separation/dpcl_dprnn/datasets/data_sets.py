@@ -18,33 +18,15 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """One variant of the mixtures in a data folder.
+    """One variant of the mixtures in a data folder."""
 
-    Arguments
-    ---------
-    layout : layouts.Layout
-        How the files are named.
-    root : pathlib.Path
-        The folder that holds the splits.
-    rate : int or None
-        Sampling rate in Hz after the folder's name, if that has one.
-    mode : str or None
-        `min` or `max` after the folder's name, if that has one.
-    mixture_type : str
-        `clean`, or `both` with noise too.
-    num_spks : int
-        Speakers in each mixture.
-    folders : dict
-        The folders of train, valid and test; () where there is none.
-    """
-
-    layout: Layout
-    root: pathlib.Path
-    rate: int | None
-    mode: str | None
-    mixture_type: str
-    num_spks: int
-    folders: dict
+    layout: Layout  # how the files are named
+    root: pathlib.Path  # the folder that holds the splits
+    rate: int | None  # in Hz after the folder's name, if that has one
+    mode: str | None  # min or max after the folder's name, if that has one
+    mixture_type: str  # clean, or both with noise too
+    num_spks: int  # speakers in each mixture
+    folders: dict  # of train, valid and test; () where there is none
 
     @property
     def kind(self):
@@ -56,18 +38,9 @@ class DataSet:
         return self.root / self.layout.place.format(split=folder, kind=kind)
 
     def rows(self, split):
-        """List the mixtures of a split with their sources.
-
-        Arguments
-        ---------
-        split : str
-            `train`, `valid` or `test`.
-
-        Returns
-        -------
-        dict
-            `{ID: [mixture, source 1, source 2, ...]}`, sorted. Where there
-            are metadata, they say which mixtures belong to the split.
+        """List the mixtures of `train`, `valid` or `test` with their sources,
+        `{ID: [mixture, source 1, source 2, ...]}`, sorted. Where there are
+        metadata, they say which mixtures belong to the split.
 
         Raises
         ------
@@ -77,10 +50,9 @@ class DataSet:
         """
         rows = {}
         numbers = range(1, self.num_spks + 1)
+        kinds = [self.kind, *map(self.layout.source.format, numbers)]
         for folder in self.folders[split] or self.layout.splits[split][:1]:
-            mixture = self.place(folder, self.kind)
-            kinds = [self.layout.source.format(number) for number in numbers]
-            sources = [self.place(folder, kind) for kind in kinds]
+            mixture, *sources = (self.place(folder, kind) for kind in kinds)
             found = self.layout.read(mixture, sources)
             for name, row in self._listed_rows(found, folder).items():
                 if name in rows:
@@ -104,8 +76,9 @@ class DataSet:
                 )
         if len(rows) > len(listing):
             logger.warning(
-                "%s has %d files that %s does not list: they are left out.",
-                *(mixture, len(rows) - len(listing), self._metadata(folder)),
+                "%s has %d files that its metadata do not list: they are left "
+                "out.",
+                *(mixture, len(rows) - len(listing)),
             )
         return {name: rows[name] for name in listing}
 
@@ -118,13 +91,9 @@ class DataSet:
 
     def listed(self, folder):
         """What metadata say of a folder of a split, as `listing`."""
-        path = self._metadata(folder)
-        return _read_metadata(path) if path.is_file() else {}
-
-    def _metadata(self, folder):
-        """The CSV file that may list the mixtures of a folder."""
         name = self.layout.metadata.format(split=folder, kind=self.kind)
-        return self.root / name
+        path = self.root / name
+        return _read_metadata(path) if path.is_file() else {}
 
     def __str__(self):
         splits = "; ".join(
@@ -175,17 +144,8 @@ def _read_metadata(path):
 
 
 def find_data_sets(data_folder):
-    """Find all data sets of mixtures in a folder.
-
-    Arguments
-    ---------
-    data_folder : str or Path
-        The folder.
-
-    Returns
-    -------
-    list of DataSet
-        One for each rate, mode and type of mixture; [] if there is none.
+    """Find all data sets of mixtures in a folder: a `DataSet` for each rate,
+    mode and type of mixture.
     """
     data_folder = pathlib.Path(os.path.abspath(data_folder))
     found = {}
@@ -207,28 +167,10 @@ def find_data_sets(data_folder):
 def choose_data_set(
     data_folder, sample_rate, mode, mixture_type, num_spks, train_folder=""
 ):
-    """Choose the data set that training asks for.
-
-    Arguments
-    ---------
-    data_folder : str or Path
-        The folder, see `find_data_sets`.
-    sample_rate : int
-        Sampling rate in Hz, for layouts whose folders are named after it.
-    mode : str
-        `min` or `max`, likewise.
-    mixture_type : str
-        `clean` or `both`.
-    num_spks : sequence of int
-        The numbers of speakers in a mixture that are welcome, least first.
-    train_folder : str
-        One of the folders of training mixtures, or "" for all.
-
-    Returns
-    -------
-    DataSet
-        Its test split is the validation split if it has no other and its
-        layout need not have one.
+    """Choose the data set that training asks for: by rate (Hz), mode and type,
+    by the welcome numbers of speakers, least first, and by the folder of
+    training mixtures, "" for all. Its test split is the validation split if it
+    has no other and its layout need not have one.
 
     Raises
     ------
@@ -245,15 +187,53 @@ def choose_data_set(
     found = find_data_sets(data_folder)
     if not found:
         raise UserError(_nothing_found(data_folder))
-    found = _of_rate(found, data_folder, sample_rate, mode)
-    found = _of_type(found, mixture_type)
+    of_rate = [
+        each
+        for each in found
+        if each.rate in (None, sample_rate) and each.mode in (None, mode)
+    ]
+    if not of_rate:
+        there = {
+            each.layout.format_root(each.rate, each.mode) for each in found
+        }
+        raise UserError(
+            f"{data_folder} has no "
+            f"{found[0].layout.format_root(sample_rate, mode)}, but "
+            f"{join_and(sorted(there))}. Set --sample_rate and --mixture_mode "
+            "to what is there."
+        )
+    found = [each for each in of_rate if each.mixture_type == mixture_type]
+    if not found:
+        other = of_rate[0]
+        raise UserError(
+            f"mixture_type is {mixture_type}, but {other.root} has only "
+            f"{other.kind}. Set --mixture_type={other.mixture_type}."
+        )
     found = _of_speakers(found, num_spks)
     if len(found) > 1:
         raise UserError(
             f"{data_folder} has several data sets: {join_and(found)}. Set "
             "--data_folder to the folder of one, or move the others."
         )
-    return _with_test(_of_train_folder(found[0], train_folder))
+    (data_set,) = found
+    folders = dict(data_set.folders)
+    if train_folder:
+        if train_folder not in folders["train"]:
+            there = join_and(folders["train"]) or "no training mixtures"
+            raise UserError(
+                f"train_folder is {train_folder!r}, but {data_set.root} has "
+                f"{there}. Set --train_folder to what is there, or leave it "
+                "empty."
+            )
+        folders["train"] = (train_folder,)
+    if not folders["test"] and "test" in data_set.layout.optional:
+        logger.warning(
+            "%s has no test split: %s, which also chooses the best checkpoint, "
+            "is used for testing too. The test scores are optimistic.",
+            *(data_set.root, join_and(folders["valid"])),
+        )
+        folders["test"] = folders["valid"]
+    return dataclasses.replace(data_set, folders=folders)
 
 
 def _nothing_found(data_folder):
@@ -271,38 +251,6 @@ def _nothing_found(data_folder):
         f"{' or '.join(map(str, LAYOUTS))}; "
         f"found {', '.join(names[:5]) or 'an empty folder'}."
     )
-
-
-def _of_rate(found, data_folder, sample_rate, mode):
-    """The data sets of a sampling rate and mode."""
-    chosen = [
-        each
-        for each in found
-        if each.rate in (None, sample_rate) and each.mode in (None, mode)
-    ]
-    if not chosen:
-        there = {
-            each.layout.format_root(each.rate, each.mode) for each in found
-        }
-        raise UserError(
-            f"{data_folder} has no "
-            f"{found[0].layout.format_root(sample_rate, mode)}, but "
-            f"{join_and(sorted(there))}. Set --sample_rate and --mixture_mode "
-            "to what is there."
-        )
-    return chosen
-
-
-def _of_type(found, mixture_type):
-    """The data sets of a type of mixture."""
-    chosen = [each for each in found if each.mixture_type == mixture_type]
-    if not chosen:
-        other = found[0]
-        raise UserError(
-            f"mixture_type is {mixture_type}, but {other.root} has only "
-            f"{other.kind}. Set --mixture_type={other.mixture_type}."
-        )
-    return chosen
 
 
 def _of_speakers(found, num_spks):
@@ -324,36 +272,6 @@ def _of_speakers(found, num_spks):
             "data."
         )
     return chosen
-
-
-def _of_train_folder(data_set, train_folder):
-    """The same with one folder of training mixtures, if one is named."""
-    there = data_set.folders["train"]
-    if not train_folder:
-        return data_set
-    if train_folder not in there:
-        raise UserError(
-            f"train_folder is {train_folder!r}, but {data_set.root} has "
-            f"{join_and(there) or 'no training mixtures'}. Set --train_folder "
-            "to what is there, or leave it empty."
-        )
-    folders = {**data_set.folders, "train": (train_folder,)}
-    return dataclasses.replace(data_set, folders=folders)
-
-
-def _with_test(data_set):
-    """The same with the validation split for a test split that is missing."""
-    folders = data_set.folders
-    if folders["test"] or "test" not in data_set.layout.optional:
-        return data_set
-    logger.warning(
-        "%s has no test split: %s, which also chooses the best checkpoint, "
-        "is used for testing too. The test scores are optimistic.",
-        *(data_set.root, join_and(folders["valid"])),
-    )
-    return dataclasses.replace(
-        data_set, folders={**folders, "test": folders["valid"]}
-    )
 
 
 def join_and(items):

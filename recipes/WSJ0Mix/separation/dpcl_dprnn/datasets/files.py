@@ -108,26 +108,15 @@ def mixture_datasets(manifests, training_crop, mixing=None, **arguments):
         mixing.longest, crop = crop, math.ceil(crop * mixing.spare)
     return {
         split: mixture_dataset(
-            manifest,
-            crop=crop if split == "train" else None,
-            **arguments,
+            manifest, crop=crop if split == "train" else None, **arguments
         )
         for split, manifest in manifests.items()
     }
 
 
 def training_lengths(dataset, crop):
-    """The seconds of each training mixture, as they are taken.
-
-    Arguments
-    ---------
-    dataset : DynamicItemDataset or dynamic.DynamicMixtures
-    crop : float
-        The most seconds that are taken of one.
-
-    Returns
-    -------
-    list of float
+    """The seconds of each mixture of a training set, read or made on the fly,
+    of which `crop` seconds are taken at most.
     """
     rows = getattr(dataset, "data", None)
     if rows is None:  # mixed on the fly: not known before

@@ -16,21 +16,9 @@ SPLITS = ("train", "valid", "test")
 
 
 def list_sounds(folder):
-    """The names of the files in a folder.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        It may be missing.
-
-    Returns
-    -------
-    sounds : dict
-        Sound files, `{stem: name}`, sorted.
-    twins : list of str
-        Sound files whose names differ from one of these in the suffix only.
-    others : list of str
-        Hidden and other files.
+    """The names of the files in a folder, which may be missing: sound files,
+    `{stem: name}`, sorted; those whose names differ from one of these in the
+    suffix only; and hidden and other files.
     """
     sounds, twins, others = {}, [], []
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
@@ -112,17 +100,28 @@ def _read_scp(path):
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name, file = _parse(line, f"{path}, line {number}")
+        where = f"{path}, line {number}"
+        name, *rest = line.split(maxsplit=1)
+        if not rest:
+            raise UserError(f"{where}, is not 'name path'. Correct it.")
+        if line.rstrip().endswith("|"):
+            raise UserError(
+                f"{where}, names a command. Write what it puts out to a file "
+                "and name that."
+            )
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in SOUND_SUFFIXES:
+            name = stem
         if name in entries:
             raise UserError(
-                f"{path}, line {number}, has {name} again, after line "
-                f"{entries[name][1]}. Remove one of them."
+                f"{where}, has {name} again, after line {entries[name][1]}. "
+                "Remove one of them."
             )
-        file = path.parent / file
+        file = path.parent / rest[0].rstrip()
         if not file.is_file():
             raise UserError(
-                f"{path}, line {number}: there is no file {file}. Correct the "
-                "path or copy the file there."
+                f"{where}: there is no file {file}. Correct the path or copy "
+                "the file there."
             )
         entries[name] = file, number
     if not entries:
@@ -130,50 +129,9 @@ def _read_scp(path):
     return entries
 
 
-def _parse(line, where):
-    """The name and the path on a line."""
-    name, *rest = line.split(maxsplit=1)
-    if not rest:
-        raise UserError(f"{where}, is not 'name path'. Correct it.")
-    file = rest[0].rstrip()
-    if file.endswith("|"):
-        raise UserError(
-            f"{where}, names a command. Write what it puts out to a file and "
-            "name that."
-        )
-    suffix = os.path.splitext(name)[1]
-    if suffix.lower() in SOUND_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name, file
-
-
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """Where a data set keeps its files.
-
-    Arguments
-    ---------
-    name : str
-        What the layout is called.
-    root : str
-        Folder below the data folder, with `{rate}` (kHz) and `{mode}`.
-    splits : dict
-        The folders that train, valid and test may have, by split.
-    mixtures : dict
-        The mixtures' folder, by type: `clean`, or `both` with noise too.
-    source : str
-        The folder of the sources, with `{}` for the number of the speaker.
-    place : str
-        Where, below the root, a `{split}` has a `{kind}` of file: a folder
-        or a list.
-    read : callable
-        From the places of the mixtures and of each source to
-        `{ID: [mixture, source 1, ...]}`. It raises `UserError` when one is
-        missing or empty, or they do not fit together.
-    metadata : str
-        CSV file that lists the mixtures of a `{kind}` in a `{split}`, or "".
-    optional : tuple
-        The splits that the layout may lack.
 
     Example
     -------
@@ -181,21 +139,22 @@ class Layout:
     wav8k/min/{tr,cv,tt}/{mix,s1,s2}
     """
 
-    name: str
-    root: str
-    splits: dict
-    mixtures: dict
-    source: str = "s{}"
+    name: str  # what the layout is called
+    root: str  # folder below the data folder, with {rate} (kHz) and {mode}
+    splits: dict  # the folders that train, valid and test may have, by split
+    mixtures: dict  # their folder, by type: clean, or both with noise too
+    source: str = "s{}"  # the folder of the sources, {} is the speaker
+    # Where, below the root, a split has a kind of file: a folder or a list
     place: str = "{split}/{kind}"
+    # From the places of the mixtures and of each source to
+    # {ID: [mixture, source 1, ...]}; UserError when they do not fit together
     read: collections.abc.Callable = folder_rows
-    metadata: str = ""
-    optional: tuple = ()
+    metadata: str = ""  # CSV file that lists the mixtures of a split, if any
+    optional: tuple = ()  # the splits that the layout may lack
 
     def roots(self, data_folder):
-        """The folders that may hold the splits, `[(root, rate, mode)]`.
-
-        They lie in the data folder; or that is one of them itself, or a
-        folder in between.
+        """The folders that may hold the splits, `[(root, rate, mode)]`: in the
+        data folder, or that itself or a folder in between.
         """
         if not self.root:
             return [(data_folder, None, None)]
@@ -258,27 +217,23 @@ def _splits(train, valid, test):
     }
 
 
+ROOT = "wav{rate}k/{mode}"
 WSJ0_SPLITS = _splits("tr", "cv", "tt")
+LIBRI_SPLITS = _splits("train-100 train-360", "dev", "test")
 CLEAN_AND_BOTH = {"clean": "mix_clean", "both": "mix_both"}
 METADATA = "metadata/mixture_{split}_{kind}.csv"
 
 LAYOUTS = (
-    Layout("wsj0-mix", "wav{rate}k/{mode}", WSJ0_SPLITS, {"clean": "mix"}),
-    Layout("WHAM!", "wav{rate}k/{mode}", WSJ0_SPLITS, CLEAN_AND_BOTH),
+    Layout("wsj0-mix", ROOT, WSJ0_SPLITS, {"clean": "mix"}),
+    Layout("WHAM!", ROOT, WSJ0_SPLITS, CLEAN_AND_BOTH),
     Layout(
         "WHAMR! anechoic",
-        "wav{rate}k/{mode}",
+        ROOT,
         WSJ0_SPLITS,
         {"clean": "mix_clean_anechoic", "both": "mix_both_anechoic"},
         source="s{}_anechoic",
     ),
-    Layout(
-        "LibriMix",
-        "wav{rate}k/{mode}",
-        _splits("train-100 train-360", "dev", "test"),
-        CLEAN_AND_BOTH,
-        metadata=METADATA,
-    ),
+    Layout("LibriMix", ROOT, LIBRI_SPLITS, CLEAN_AND_BOTH, metadata=METADATA),
     Layout(
         "MiniLibriMix",
         "",
@@ -288,11 +243,7 @@ LAYOUTS = (
         optional=("test",),
     ),
     Layout(
-        "custom",
-        "",
-        _splits(*SPLITS),
-        {"clean": "mixture"},
-        source="source{}",
+        "custom", "", _splits(*SPLITS), {"clean": "mixture"}, source="source{}"
     ),
     Layout(
         "scp lists",

@@ -82,7 +82,11 @@ def prepare_manifests(
     listed = {split: _list_all(data_sets, split) for split in splits}
     state_file = save_folder / "manifests.json"
     data_state = _data_state(listed, sample_rate, num_spks)
-    if _read_state(state_file) == {"data": data_state, **_digests(csv_files)}:
+    try:
+        before = json.loads(state_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if before == {"data": data_state, **_digests(csv_files)}:
         logger.info("The data are as they were: %s are kept.", save_folder)
     else:
         texts = {
@@ -120,8 +124,7 @@ def _check_split(rows, listing, rate, num_spks):
     sources = [f"s{n}_wav" for n in range(1, num_spks + 1)]
     writer.writerow(["ID", "duration", "mix_wav", *sources])
     # Threads: the time goes in waiting for the disk.
-    pool = concurrent.futures.ThreadPoolExecutor()
-    try:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
         frames = pool.map(
             lambda name: _check_row(rows[name], listing.get(name), rate), rows
         )
@@ -129,8 +132,6 @@ def _check_split(rows, listing, rate, num_spks):
         for (name, row), count in zip(rows.items(), bar, strict=True):
             missing = [""] * (1 + num_spks - len(row))
             writer.writerow([name, count / rate, *row, *missing])
-    finally:
-        pool.shutdown(cancel_futures=True)
     return text.getvalue()
 
 
@@ -171,19 +172,16 @@ def _data_state(listed, sample_rate, num_spks):
         for name, row in rows.items():
             digest.update(f"{name} {listing.get(name)}\n".encode())
             for path in row:
-                digest.update(f"{split} {_stamp(path)}\n".encode())
+                try:
+                    stat = path.stat()
+                except OSError as error:  # a link to nothing, mostly
+                    raise UserError(
+                        f"Cannot read {path}: {error.strerror}. Replace or "
+                        "remove the file."
+                    ) from error
+                stamp = f"{path} {stat.st_size} {stat.st_mtime_ns}"
+                digest.update(f"{split} {stamp}\n".encode())
     return digest.hexdigest()
-
-
-def _stamp(path):
-    """What changes when a file is written anew."""
-    try:
-        stat = path.stat()
-    except OSError as error:  # a link to nothing, mostly
-        raise UserError(
-            f"Cannot read {path}: {error.strerror}. Replace or remove the file."
-        ) from error
-    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _digests(csv_files):
@@ -192,11 +190,3 @@ def _digests(csv_files):
         for split, path in csv_files.items()
         if path.is_file()
     }
-
-
-def _read_state(path):
-    """What was noted down last time, or None."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

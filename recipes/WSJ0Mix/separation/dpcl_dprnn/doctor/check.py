@@ -18,26 +18,11 @@ from .speech import examine_speech
 from .wsj0 import examine_wsj0
 
 
-def examine(data, levels=None, quick=False, jobs=None, progress=True):
-    """Find out what a folder of data holds and what is wrong with it.
-
-    Arguments
-    ---------
-    data : str or Path
-        Mixtures in a layout of `layouts`, or a folder with such folders; a
-        folder of speakers; or WSJ0.
-    levels : str or Path, optional
-        For WSJ0: folder with MERL's table of active levels.
-    quick : bool
-        Whether to go by all names, but to read a sample of the files only.
-    jobs : int, optional
-        Processes; as many as there are cores by default.
-    progress : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    Report
+def examine(data, levels=None, quick=False, jobs=None):
+    """The `Report` of a folder: of mixtures in a layout of `layouts`, or with
+    such folders in it; of speakers; or of WSJ0, with a folder of MERL's active
+    levels, if there is one. If quick, it goes by all names, but reads a sample
+    of the files. `jobs` are processes, by default as many as there are cores.
 
     Raises
     ------
@@ -47,31 +32,27 @@ def examine(data, levels=None, quick=False, jobs=None, progress=True):
     data = pathlib.Path(os.path.abspath(data))
     if not data.is_dir():
         raise UserError(f"{data} is not a folder. Set --data.")
+    reader = Reader(quick, jobs)
     try:
-        return _examine(data, levels, Reader(quick, jobs, progress))
+        data_sets = find_data_sets(data) or [
+            each
+            for folder in sorted(data.glob("[!.]*"))
+            if folder.is_dir()
+            for each in find_data_sets(folder)
+        ]
+        if data_sets:
+            report = examine_mixtures(data_sets, reader)
+        elif report := examine_wsj0(data, levels, reader):
+            return report
+        else:
+            report = examine_speech(data, reader)
+        if not report:
+            raise UserError(_nothing_known(data))
     except OSError as error:  # a folder that may not be read, mostly
         raise UserError(
             f"Cannot read {error.filename or data}: {error.strerror or error}. "
             "Check the disk and who may read the folder."
         ) from error
-
-
-def _examine(data, levels, reader):
-    """Try one examiner after the other."""
-    data_sets = find_data_sets(data) or [
-        each
-        for folder in sorted(data.glob("[!.]*"))
-        if folder.is_dir()
-        for each in find_data_sets(folder)
-    ]
-    if data_sets:
-        report = examine_mixtures(data_sets, reader)
-    elif report := examine_wsj0(data, levels, reader):
-        return report
-    else:
-        report = examine_speech(data, reader)
-    if not report:
-        raise UserError(_nothing_known(data))
     if levels:
         report.notes.append("this is not WSJ0: --levels is not used")
     return report
@@ -94,25 +75,14 @@ def _nothing_known(data):
 
 
 def check(data, levels=None, quick=False, problems=None):
-    """Print what a folder of data holds and what is wrong with it.
-
-    Arguments
-    ---------
-    data, levels, quick
-        See `examine`.
-    problems : str or Path, optional
-        File to write all problems to, one on each line.
-
-    Returns
-    -------
-    bool
-        Whether there is no problem.
+    """Print what `examine` says of a folder of data; write all problems to a
+    file, one on each line, if `problems` names one. Whether there is no
+    problem.
 
     Raises
     ------
     UserError
-        When the folder is missing or nothing known, or the file of problems
-        cannot be written.
+        As of `examine`, or when the file of problems cannot be written.
     """
     report = examine(data, levels, quick)
     if problems:

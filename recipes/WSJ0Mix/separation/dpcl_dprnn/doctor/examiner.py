@@ -27,7 +27,6 @@ class Reader:
 
     quick: bool = False
     jobs: int | None = None
-    progress: bool = True
 
     def choose(self, items, most):
         """All items; if quick, at most so many, and always the same ones."""
@@ -44,11 +43,7 @@ class Reader:
         has a name.
         """
         jobs = 1 if len(tasks) < FEW else self.jobs
-        checks = parallel_map(
-            *(check, [*tasks.values()], unit, jobs),
-            progress=self.progress,
-            name=name,
-        )
+        checks = parallel_map(check, [*tasks.values()], unit, jobs, name=name)
         checks = dict(zip(tasks, checks, strict=True))
         report.problems += [p for c in checks.values() for p in c.problems]
         return checks

@@ -108,16 +108,8 @@ def is_clipped(samples):
 
 
 def check_files(task):
-    """Check a mixture and its sources, each by itself and against the others.
-
-    Arguments
-    ---------
-    task : Task
-        The mixture may also be an utterance without any sources.
-
-    Returns
-    -------
-    Check
+    """The `Check` of a `Task`: of a mixture and its sources, each by itself
+    and against the others, or of an utterance, which has none.
     """
     signals, rates, problems = [], [], []
     for path in task.paths:

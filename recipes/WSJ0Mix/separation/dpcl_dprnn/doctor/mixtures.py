@@ -50,17 +50,8 @@ class Mixture(typing.NamedTuple):
 
 
 def examine_mixtures(data_sets, reader):
-    """Check data sets of mixtures: their names, then what the files hold.
-
-    Arguments
-    ---------
-    data_sets : list of data_sets.DataSet
-        The variants of the data.
-    reader : Reader
-
-    Returns
-    -------
-    Report
+    """The `Report` of the variants of the data: of names, then of what files
+    hold.
     """
     layouts = dict.fromkeys(each.layout.name for each in data_sets)
     report = Report(f"mixtures in the layout of {' and '.join(layouts)}")
@@ -179,22 +170,9 @@ def _compare_metadata(data_set, folder, rows, report):
 
 
 def name_parts(name, num_spks):
-    """What the name of a mixture tells.
-
-    Arguments
-    ---------
-    name : str
-        As `lists.mixture_name` writes it, `<utterance>_<dB>_<utterance>_<dB>`,
-        or as in LibriMix, `<utterance>_<utterance>`.
-    num_spks : int
-        Speakers in the mixture.
-
-    Returns
-    -------
-    speakers : tuple of str
-        Empty if the name does not tell.
-    gains : tuple of float
-        In dB; empty if the name does not tell.
+    """The speakers and the gains in dB, of as many as there are, that the name
+    of a mixture tells; () of what it does not: as `lists.mixture_name` writes
+    it, or as in LibriMix, `<utterance>_<utterance>`.
 
     Example
     -------

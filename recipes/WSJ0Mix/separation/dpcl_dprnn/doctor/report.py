@@ -145,17 +145,8 @@ class Report:
         return {kind: each for kind, each in found.items() if each}
 
     def page(self, data):
-        """The report as text, in about 40 lines.
-
-        Arguments
-        ---------
-        data : str or Path
-            The folder that was checked; names of files are relative to it.
-
-        Returns
-        -------
-        str
-            Its last line is `OK`, or the last problem's.
+        """The report as text, in about 40 lines, with the names of files below
+        the folder `data`; the last line is `OK`, or the last problem's.
         """
         lines = [f"{data}: {self.title}", *self.facts]
         lines += [f"  note: {note}" for note in self.notes]

@@ -22,18 +22,8 @@ HEADER = TABLE.format(
 
 
 def examine_speech(speech, reader):
-    """Check a folder of speakers.
-
-    Arguments
-    ---------
-    speech : pathlib.Path
-        See `speakers.find_speakers`.
-    reader : Reader
-
-    Returns
-    -------
-    Report or None
-        None if no folder in it has sound files.
+    """The `Report` of a folder of speakers, see `speakers.find_speakers`; None
+    if no folder in it has sound files.
     """
     report = Report("speech, a folder for each speaker")
     splits, loose = _list_speech(speech, report.add_folder)

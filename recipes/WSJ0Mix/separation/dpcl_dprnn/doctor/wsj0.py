@@ -24,21 +24,9 @@ HEADER = TABLE.format(
 
 
 def examine_wsj0(wsj0, levels, reader):
-    """Check a tree of WSJ0.
-
-    Arguments
-    ---------
-    wsj0 : pathlib.Path
-        Any folder above or at `si_tr_s`, `si_dt_05`, `si_et_05`.
-    levels : str or Path or None
-        Folder with MERL's table of active levels; utterances are compared
-        with it.
-    reader : Reader
-
-    Returns
-    -------
-    Report or None
-        None if there is no utterance of WSJ0.
+    """The `Report` of a tree of WSJ0, whose utterances are compared with
+    MERL's active levels in a folder `levels`, if given; None if there is no
+    utterance of it.
     """
     report = Report("WSJ0")
     found = find_files(wsj0, on_error=report.add_folder)

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import scipy.signal
 import soundfile
 
 # What soundfile writes: format and subtype, and how much a lossy one leaves out
@@ -23,21 +24,17 @@ def in_room(dry, response, target):
 
     Arguments
     ---------
-    dry : numpy.ndarray, [T]
-    response : numpy.ndarray, [R]
-        The impulse response.
+    dry, response : numpy.ndarray, [T] and [R]
+        The voice and the impulse response.
     target : int, optional
         Samples of the response after its direct sound that the target has;
         by default all.
 
     Returns
     -------
-    wet : numpy.ndarray, [T]
-    target : numpy.ndarray, [T]
-        What of it is to be found.
+    wet, target : numpy.ndarray, [T]
+        What is heard, and what of it is to be found.
     """
-    import scipy.signal
-
     direct = int(np.abs(response).argmax())
     heard = slice(direct, direct + len(dry))
     wet = early = scipy.signal.oaconvolve(dry, response)[heard]
@@ -50,19 +47,8 @@ def in_room(dry, response, target):
 
 
 def in_noise(mixture, noise, ratio):
-    """Add noise to a mixture.
-
-    Arguments
-    ---------
-    mixture : numpy.ndarray, [T]
-    noise : numpy.ndarray, [N]
-        Repeated where it is too short.
-    ratio : float
-        Of the energies of mixture and noise, in dB.
-
-    Returns
-    -------
-    numpy.ndarray, [T]
+    """Add noise [N], repeated where it is too short, to a mixture [T], in the
+    ratio of their energies in dB: [T].
     """
     noise = np.resize(noise, len(mixture))
     energies = np.square(mixture).sum(), np.square(noise).sum()
@@ -71,46 +57,18 @@ def in_noise(mixture, noise, ratio):
 
 
 def telephone_band(signals, rate, rng):
-    """Keep the band of some telephone.
-
-    Arguments
-    ---------
-    signals : numpy.ndarray, [..., T]
-        Mixture and sources; what they sum to stays.
-    rate : int
-        In Hz.
-    rng : numpy.random.Generator
-        Draws the band.
-
-    Returns
-    -------
-    numpy.ndarray, [..., T]
+    """Keep the band of some telephone, which `rng` draws, of signals [..., T]:
+    the mixture and its sources, which still sum to it.
     """
-    import scipy.signal
-
     edges = [min(rng.uniform(*edge), 0.45 * rate) for edge in BAND]
     filters = scipy.signal.butter(4, edges, "bandpass", fs=rate, output="sos")
     return scipy.signal.sosfilt(filters, signals).astype(signals.dtype)
 
 
 def through_codec(signal, rate, codec, rng):
-    """Code a signal at some level and decode it.
-
-    Arguments
-    ---------
-    signal : numpy.ndarray, [T]
-        Of a peak below 1.
-    rate : int
-        In Hz.
-    codec : str
-        One of `CODECS`.
-    rng : numpy.random.Generator
-        Draws the level, and how much is left out.
-
-    Returns
-    -------
-    numpy.ndarray, [T]
-        Neither later nor louder.
+    """Code a signal [T] of a peak below 1 by one of `CODECS`, and decode it:
+    [T], neither later nor louder. `rng` draws its level, and how much is left
+    out.
     """
     kind, subtype, compression = CODECS[codec]
     level = np.float32(10 ** (rng.uniform(QUIETEST, 0) / 20))

@@ -5,7 +5,6 @@ official wsj0-mix list is `path gain path gain`.
 """
 
 import pathlib
-import re
 
 import numpy as np
 
@@ -14,34 +13,16 @@ from ..common.errors import UserError
 MAX_GAIN = 2.5  # dB up for one speaker and down for another: 0 to 5 dB apart
 DRAWS = 20  # tries before a set of utterances may come a second time
 LOUDEST = 60  # dB, up or down; what is beyond it in a list is a mistake
-# Of each character, one part only may take it: no line takes long to refuse.
-NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-ENTRY = re.compile(rf"(\S.*?\.\w+)\s+({NUMBER})(?:\s+|$)")
 
 
 def draw_mixtures(utterances_by_speaker, count, n_spks, rng):
-    """Draw who speaks over whom, and how loud, as in wsj0-mix.
+    """Draw who speaks over whom, and how loud, as in wsj0-mix: so many
+    mixtures of `{speaker: [path, ...]}`, a list of (path, gain in dB) each.
 
     The speakers of a mixture differ, every utterance is used about equally
     often, and a set of utterances comes twice only where there are too few.
     The first speaker has a gain of 0 to 2.5 dB, the second the opposite and
     the others 0 dB.
-
-    Arguments
-    ---------
-    utterances_by_speaker : dict
-        `{speaker: [path, ...]}`.
-    count : int
-        Number of mixtures.
-    n_spks : int
-        Speakers in each.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    list
-        Each mixture is a list of (path, gain in dB), a speaker each.
 
     Example
     -------
@@ -107,59 +88,35 @@ def mixture_name(mixture):
 
 
 def read_list(path, n_spks=None):
-    """Read a list of mixtures in the official format.
-
-    Arguments
-    ---------
-    path : str or Path
-        Text file with `path gain path gain ...` on each line.
-    n_spks : int, optional
-        The number of speakers that each mixture must have.
-
-    Returns
-    -------
-    list
-        Mixtures, as `draw_mixtures` makes them, one for each line.
+    """Read a list in the official format, `path gain path gain ...` on each
+    line, into mixtures as `draw_mixtures` makes them.
 
     Raises
     ------
     UserError
         When the file cannot be read or a line does not fit the format or the
-        number of speakers, or has a gain beyond 60 dB.
+        number of speakers, where that is given, or has a gain beyond 60 dB.
     """
     mixtures = []
     for number, line in enumerate(read_lines(path), 1):
-        mixture = _parse_mixture(line)
-        if not mixture:
+        paths, gains = line.split()[::2], line.split()[1::2]
+        try:
+            mixture = list(zip(paths, map(float, gains), strict=True))
+        except ValueError:
+            mixture = []
+        # NaN is not within it either
+        if not mixture or not all(abs(gain) <= LOUDEST for _, gain in mixture):
             raise UserError(
-                f"{path}, line {number}, is not 'path gain path gain ...'."
+                f"{path}, line {number}, is not 'path gain path gain ...' with "
+                f"gains within {LOUDEST} dB. Correct it."
             )
         if n_spks not in (None, len(mixture)):
             raise UserError(
                 f"{path}, line {number}, has {len(mixture)} speakers, but "
                 f"{n_spks} are expected. Correct n_spks or the list."
             )
-        for utterance, gain in mixture:
-            if abs(gain) > LOUDEST:
-                raise UserError(
-                    f"{path}, line {number}, has a gain of {gain:g} dB for "
-                    f"{utterance}; it must be within {LOUDEST} dB. Correct it."
-                )
         mixtures.append(mixture)
     return mixtures
-
-
-def _parse_mixture(line):
-    """The (path, gain) of each speaker; none if the line has another form."""
-    line = line.strip()
-    mixture, position = [], 0
-    while position < len(line):
-        match = ENTRY.match(line, position)
-        if not match:
-            return []
-        mixture.append((match[1], float(match[2])))
-        position = match.end()
-    return mixture
 
 
 def read_lines(path):

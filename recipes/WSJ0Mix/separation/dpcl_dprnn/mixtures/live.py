@@ -1,5 +1,6 @@
 """Mixtures made on the fly, each a pure function of a seed and its number."""
 
+import collections.abc
 import dataclasses
 import pathlib
 
@@ -7,13 +8,7 @@ import numpy as np
 import torch
 
 from ..common.audio import resample
-from .conditions import (
-    CODECS,
-    in_noise,
-    in_room,
-    telephone_band,
-    through_codec,
-)
+from .conditions import CODECS, in_noise, in_room, telephone_band, through_codec
 from .rendering import PEAK
 
 PAUSE = 0.01  # of the active level: a piece with less has no speech in it
@@ -23,77 +18,35 @@ LONGEST_STEM = 32  # bytes; five of them still fit in a file's name
 
 @dataclasses.dataclass(frozen=True)
 class Mixer:
-    """How mixtures are drawn.
+    """How mixtures are drawn."""
 
-    Arguments
-    ---------
-    speech : SpeechStore or JoinedStores
-        The utterances.
-    num_spks : int
-        Rows of the sources, C.
-    speakers : tuple of int
-        Numbers of speakers in a mixture, of which each is as likely.
-    crop : int, optional
-        The most samples of a mixture; by default whole utterances are mixed.
-    speeds : tuple of int
-        Speeds of the sources to draw from, in percent.
-    gain_db : float
-        The first source is 0 to this louder than its active level, the
-        second as much quieter, the others are as they are. 2.5 in wsj0-mix.
-    overlap : tuple of float
-        Range to draw the ratio from by which a speaker and the next one
-        overlap in time. (1, 1) is full overlap, as in wsj0-mix; below 0 is
-        a pause.
-    noise : SpeechStore, optional
-        Noises to add a piece of.
-    snr_db : tuple of float
-        Range of the ratio of the speech to the noise.
-    noise_probability : float
-        Share of the mixtures that have noise.
-    rooms : SpeechStore, optional
-        Impulse responses, one of which each source is heard through.
-    room_probability : float
-        Share of the mixtures that are heard in rooms.
-    room_target : int, optional
-        Samples after the direct sound that sources have of rooms; by default
-        all.
-    telephone_probability : float
-        Share of the mixtures, with their sources, in a telephone's band.
-    codec_probability : float
-        Share of the mixtures that were coded; the sources are as before.
-    """
-
-    speech: object
-    num_spks: int = 2
-    speakers: tuple = (2,)
-    crop: int | None = None
-    speeds: tuple = (100,)
+    speech: object  # SpeechStore or JoinedStores of the utterances
+    num_spks: int = 2  # rows of the sources, C
+    speakers: tuple = (2,)  # numbers of speakers, of which each is as likely
+    crop: int | None = None  # most samples of a mixture; None: all there are
+    speeds: tuple = (100,)  # percent, of which each source has one
+    # The first source is 0 to this many dB louder than its active level, the
+    # second as much quieter, the others are as they are: 2.5 in wsj0-mix
     gain_db: float = 2.5
+    # Range of the ratio by which a speaker and the next one overlap in time:
+    # 1 is full overlap, as in wsj0-mix; below 0 is a pause
     overlap: tuple = (1.0, 1.0)
-    noise: object = None
-    snr_db: tuple = (0.0, 20.0)
-    noise_probability: float = 1.0
-    rooms: object = None
-    room_probability: float = 1.0
+    noise: object = None  # store of noises to add a piece of
+    snr_db: tuple = (0.0, 20.0)  # range of the ratio of the speech to the noise
+    noise_probability: float = 1.0  # share of the mixtures that have noise
+    rooms: object = None  # store of impulse responses, one for each source
+    room_probability: float = 1.0  # share of the mixtures heard in rooms
+    # Samples after the direct sound that sources have of rooms; None: all
     room_target: int | None = None
-    telephone_probability: float = 0.0
-    codec_probability: float = 0.0
+    telephone_probability: float = 0.0  # share, with sources, of that band
+    codec_probability: float = 0.0  # share coded; the sources are as before
 
     def draw(self, groups, rng, chances=None):
-        """Draw a mixture.
+        """Draw a mixture, of groups of utterances, one for each speaker.
 
-        Speakers are drawn first, then an utterance of each: the number of
-        voices heard does not suffer from a few who say much.
-
-        Arguments
-        ---------
-        groups : list of list of int
-            The utterances of each speaker.
-        rng : numpy.random.Generator
-            Source of all randomness.
-        chances : numpy.ndarray, optional
-            Of each speaker to be drawn first, summing to 1; by default all
-            are as likely.
+        Speakers are drawn first, each by its chance (by default alike), then an
+        utterance of each: the number of voices heard does not suffer from a few
+        who say much.
 
         Returns
         -------
@@ -107,36 +60,34 @@ class Mixer:
         """
         count = int(rng.choice(self.speakers))
         talkers = rng.choice(len(groups), count, replace=False, p=chances)
-        chosen = [
-            groups[talker][rng.integers(len(groups[talker]))]
-            for talker in talkers
-        ]
+        groups = [groups[talker] for talker in talkers]
+        chosen = [group[rng.integers(len(group))] for group in groups]
         speeds = rng.choice(self.speeds, count)
         gain = rng.uniform(0, self.gain_db)
         gains = [gain, -gain, *[0.0] * (count - 2)][:count]
         duration, shift = self._timing(chosen, speeds, rng)
-        in_rooms = self.rooms is not None and happens(
-            self.room_probability, rng
-        )
+        in_rooms = self.rooms and happens(self.room_probability, rng)
         total = duration + (count - 1) * shift
         sources = np.zeros((self.num_spks, total), np.float32)
         mixture = np.zeros(total, np.float32)
-        for place, (row, utterance, speed, decibels) in enumerate(
-            zip(sources, chosen, speeds, gains, strict=False)
-        ):
+        for place, utterance in enumerate(chosen):
+            speed, decibels = speeds[place], gains[place]
             heard = found = self._piece(utterance, speed, duration, rng)
             if in_rooms:
                 response = self.rooms.read(int(rng.integers(len(self.rooms))))
                 heard, found = in_room(heard, response, self.room_target)
-            factor = (
-                10 ** (decibels / 20) / self.speech.levels[utterance] ** 0.5
-            )
+            level = self.speech.levels[utterance]
+            factor = 10 ** (decibels / 20) / level**0.5
             spoken = slice(place * shift, place * shift + duration)
-            row[spoken] = found * factor
+            sources[place, spoken] = found * factor
             mixture[spoken] += (heard * factor).astype(np.float32)
-        if self.noise is not None and happens(self.noise_probability, rng):
+        if self.noise and happens(self.noise_probability, rng):
             ratio = rng.uniform(*self.snr_db)
-            mixture = in_noise(mixture, self._noise(total, rng), ratio)
+            number = int(rng.integers(len(self.noise)))
+            spare = max(0, int(self.noise.lengths[number]) - total)
+            start = int(rng.integers(spare + 1))
+            noise = self.noise.read(number, start, total)
+            mixture = in_noise(mixture, noise, ratio)
         rate = self.speech.rate
         if happens(self.telephone_probability, rng):
             both = telephone_band(np.vstack([mixture, sources]), rate, rng)
@@ -166,25 +117,16 @@ class Mixer:
         return duration, int(lag * duration)  # never beyond the crop
 
     def _piece(self, utterance, speed, duration, rng):
-        """A random piece of an utterance that is not all pause, at its
-        speed.
-        """
-        length = min(
-            -(-duration * int(speed) // 100), self.speech.lengths[utterance]
-        )
+        """A random piece of an utterance with speech, at its speed."""
+        whole = self.speech.lengths[utterance]
+        length = min(-(-duration * int(speed) // 100), whole)
         quiet = PAUSE * self.speech.levels[utterance] * length
         for _ in range(TRIES):
-            start = rng.integers(self.speech.lengths[utterance] - length + 1)
+            start = rng.integers(whole - length + 1)
             piece = self.speech.read(utterance, start, length)
             if piece @ piece > quiet:
                 break
         return resample(piece, int(speed), 100)[:duration]
-
-    def _noise(self, length, rng):
-        """A random piece of noise, as long as there is some."""
-        number = int(rng.integers(len(self.noise)))
-        spare = max(0, int(self.noise.lengths[number]) - length)
-        return self.noise.read(number, int(rng.integers(spare + 1)), length)
 
 
 def happens(probability, rng):
@@ -207,30 +149,16 @@ class DynamicMixtures(torch.utils.data.Dataset):
     The item of an index is a pure function of the seed, the epoch and the
     index: it is the same in any worker, on any process and after a resumed
     run. Another epoch has other mixtures.
-
-    Arguments
-    ---------
-    mixer : Mixer
-        How they are drawn.
-    groups : list of list of int
-        The utterances of each speaker.
-    count : int
-        Mixtures in an epoch.
-    seed : list of int
-        The seed.
-    epoch_counter : object, optional
-        Its `current` is the number of the epoch; without, every epoch has
-        the same mixtures.
-    chances : callable, optional
-        Of the number of epochs gone by, to the `chances` of `Mixer.draw`.
     """
 
     mixer: Mixer
-    groups: list
-    count: int
-    seed: list
+    groups: list  # the utterances of each speaker, as numbers
+    count: int  # mixtures in an epoch
+    seed: list  # of numbers
+    # Its `current` is the number of the epoch; without, all epochs are alike
     epoch_counter: object = None
-    chances: object = None
+    # Of the number of epochs gone by, to the `chances` of `Mixer.draw`
+    chances: collections.abc.Callable | None = None
 
     def __len__(self):
         return self.count
@@ -239,12 +167,9 @@ class DynamicMixtures(torch.utils.data.Dataset):
         """`id`, `mixture` [T] and `sources` [T, C], float32."""
         if not 0 <= index < self.count:
             raise IndexError(index)
-        counter = self.epoch_counter
-        epoch = 0 if counter is None else counter.current
+        epoch = self.epoch_counter.current if self.epoch_counter else 0
         rng = np.random.default_rng([*self.seed, epoch, index])
-        chances = None
-        if self.chances is not None:
-            chances = self.chances(max(0, epoch - 1))
+        chances = self.chances and self.chances(max(0, epoch - 1))
         mixture, sources, name = self.mixer.draw(self.groups, rng, chances)
         return {
             "id": f"{epoch}-{index}_{name}",

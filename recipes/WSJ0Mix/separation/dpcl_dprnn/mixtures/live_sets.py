@@ -1,5 +1,6 @@
 """From a folder of speakers to the datasets of training, mixed on the fly."""
 
+import dataclasses
 import functools
 import logging
 import pathlib
@@ -21,17 +22,7 @@ logger = logging.getLogger(__name__)
 
 SHORT_NAMES = {"train": "tr", "valid": "cv", "test": "tt"}
 LONGEST = 30  # seconds of a mixture: a recording of hours is no utterance
-SINGLE = (  # settings of one number
-    *SHORT_NAMES,
-    "gain_db",
-    "noise_probability",
-    "room_probability",
-    "room_target_ms",
-    "telephone_probability",
-    "codec_probability",
-    "speaker_power",
-    "share_epochs",
-)
+SEVERAL = ("speakers", "speeds", "overlap", "snr_db")  # not of one number
 CODEC_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz, which all codecs take
 
 
@@ -57,7 +48,7 @@ def make_dynamic_sets(
         See `speakers.find_speakers`. Of several the first has the speakers of
         validation and test; of the others those for training are taken.
     cache : str or Path
-        Where the decoded speech is kept, see `speech_store.open_store`.
+        Where the decoded speech is kept, see `store.open_store`.
     settings : dict
         `dynamic_mixing` of the hparams.
     num_spks : int
@@ -125,37 +116,26 @@ def make_dynamic_sets(
         _open_sounds(settings, name, sample_rate, cache, seed)
         for name in ("noise_folder", "room_folder")
     )
-    target = numbers["room_target_ms"]
+    options = {
+        field.name: numbers[field.name]
+        for field in dataclasses.fields(Mixer)
+        if field.name in numbers
+    }
+    if numbers["room_target_ms"] is not None:
+        target = numbers["room_target_ms"] * sample_rate / 1000
+        options["room_target"] = round(target)
     sets = {}
     for number, (split, short) in enumerate(SHORT_NAMES.items()):
         if short not in speakers:
             continue
-        training = split == "train"
-        crop = training_crop if training else round(LONGEST * sample_rate)
-        chances = None
-        if training:
+        chances, own = None, {"crop": training_crop}
+        if split == "train":
             chances = _chances(groups[short], store, numbers)
-        mixer = Mixer(
-            store,
-            num_spks,
-            speakers=numbers["speakers"],
-            crop=crop,
-            speeds=numbers["speeds"] if training else (100,),
-            gain_db=numbers["gain_db"],
-            overlap=numbers["overlap"],
-            noise=noises[short],
-            snr_db=numbers["snr_db"],
-            noise_probability=numbers["noise_probability"],
-            rooms=rooms[short],
-            room_probability=numbers["room_probability"],
-            room_target=(
-                None if target is None else round(target * sample_rate / 1000)
-            ),
-            telephone_probability=numbers["telephone_probability"],
-            codec_probability=numbers["codec_probability"],
-        )
+        else:
+            own = {"crop": round(LONGEST * sample_rate), "speeds": (100,)}
+        sounds = {"noise": noises[short], "rooms": rooms[short]}
         sets[split] = DynamicMixtures(
-            mixer,
+            Mixer(store, num_spks, **{**options, **own, **sounds}),
             [group for folder in groups[short] for group in folder],
             numbers[split],
             [seed, number],
@@ -165,9 +145,7 @@ def make_dynamic_sets(
 
 
 def _chances(folders, store, numbers):
-    """How likely speakers are to be drawn, by the epochs gone by, or None where
-    all are alike.
-    """
+    """The chances of speakers by the epochs gone by; None if all are alike."""
     power, shares = numbers["speaker_power"], numbers["shares"]
     if power == 0 and shares is None:
         return None
@@ -202,7 +180,17 @@ def _open_sounds(settings, name, sample_rate, cache, seed):
     folder, key = pathlib.Path(str(settings[name])), f"dynamic_mixing.{name}"
     if not folder.is_dir():
         raise UserError(f"{key}: {folder} is not a folder.")
-    files = _divide_sounds(folder, seed)
+    folders = split_folders(folder)
+    if all(folders.values()):
+        files = {
+            split: [file for each in paths for file in speech_files(each)]
+            for split, paths in folders.items()
+        }
+    else:
+        every = speech_files(folder)
+        files = dict.fromkeys(folders, every)
+        if len(every) >= len(folders):
+            files = divide(every, max(1, len(every) // 10), seed)
     if not all(files.values()):
         raise UserError(f"{key}: {folder} has no WAV or FLAC files.")
     stores = {}
@@ -216,31 +204,9 @@ def _open_sounds(settings, name, sample_rate, cache, seed):
     return stores
 
 
-def _divide_sounds(folder, seed):
-    """The files of each split: as its folders divide them, or else by lot."""
-    folders = split_folders(folder)
-    if all(folders.values()):
-        return {
-            split: [file for each in paths for file in speech_files(each)]
-            for split, paths in folders.items()
-        }
-    files = speech_files(folder)
-    if len(files) < len(SHORT_NAMES):
-        return dict.fromkeys(SHORT_NAMES.values(), files)
-    return divide(files, max(1, len(files) // 10), seed)
-
-
 def read_settings(settings, num_spks, folders=1):
-    """Check `dynamic_mixing` of the hparams.
-
-    Arguments
-    ---------
-    settings : dict
-        Of the hparams.
-    num_spks : int
-        The most speakers that the system separates.
-    folders : int
-        How many folders of speech there are.
+    """Check `dynamic_mixing` of the hparams, for a system of up to `num_spks`
+    speakers and so many folders of speech.
 
     Returns
     -------
@@ -329,7 +295,7 @@ def _read_numbers(name, value, kind, lowest, highest):
         and lowest <= number <= highest
         for number in values
     )
-    single = name in SINGLE
+    single = name not in SEVERAL
     if not fits or not values or (single and values is value):
         whole = "whole " if kind is int else ""
         numbers = f"a {whole}number" if single else f"{whole}numbers"

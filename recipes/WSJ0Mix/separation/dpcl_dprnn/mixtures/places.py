@@ -52,7 +52,7 @@ class Place:
         return not self.lacking(self.folder)
 
     def lacking(self, folder):
-        """The names of the mixtures of which a folder lacks a file, or has an
+        """The names of mixtures of which a folder lacks a file, or has an
         empty one, as a crash of the computer may leave it.
         """
         kinds = {k for each in self.mixtures.values() for k in kinds_of(each)}
@@ -86,27 +86,9 @@ class Place:
 
 
 def list_places(target, split, mixtures, digests, rates, modes):
-    """Say where a split goes and what it is made of.
-
-    Arguments
-    ---------
-    target : pathlib.Path
-        The data set's folder.
-    split : str
-        As `tr`.
-    mixtures : dict
-        `{name: [Source, ...]}`.
-    digests : dict
-        `{file: text}`, of what the files hold.
-    rates : iterable of int
-        Sampling rates, in Hz.
-    modes : iterable of str
-        Of `min` and `max`.
-
-    Returns
-    -------
-    list of Place
-        One for each rate and mode.
+    """A `Place` for each rate (Hz) and mode of a split of the data set in
+    `target`, whose mixtures are `{name: [Source, ...]}`; `digests` are of what
+    each file holds, by its name.
     """
     digest = hashlib.sha256()
     for name, sources in mixtures.items():

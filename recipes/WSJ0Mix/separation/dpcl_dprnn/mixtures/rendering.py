@@ -10,7 +10,6 @@ import hashlib
 import math
 import os
 import shutil
-import typing
 
 import numpy as np
 import tqdm
@@ -27,21 +26,6 @@ PEAK = 0.9  # of the loudest of a mixture and its sources
 PIECE = 4096  # bytes of a file that stand for all of it
 
 
-class Header(typing.NamedTuple):
-    """What is to be known of an utterance before it is mixed."""
-
-    digest: str  # another one for other samples, even of the same length
-    is_compressed: bool  # it takes a program to read it
-
-
-class Task(typing.NamedTuple):
-    """A mixture to write."""
-
-    name: str
-    sources: list  # of Source
-    places: list  # of (folder, rate, mode)
-
-
 def mix_sources(sources, levels, gains_db, mode="min"):
     """Mix utterances by the rule of wsj0-mix.
 
@@ -53,20 +37,17 @@ def mix_sources(sources, levels, gains_db, mode="min"):
 
     Arguments
     ---------
-    sources : list
-        Utterances, numpy.ndarray [T] each, of any lengths, none silent.
-    levels : list
-        The active level of each, see `levels.active_level`.
-    gains_db : list
-        The level that each is to have, in dB.
+    sources : list of numpy.ndarray, [T] each
+        Utterances of any lengths, none silent.
+    levels, gains_db : list
+        The active level of each, see `levels.active_level`, and the one that
+        it is to have, in dB.
     mode : str
         `min` cuts all to the shortest, `max` pads with zeros to the longest.
 
     Returns
     -------
-    mixture : numpy.ndarray, [T]
-        int16.
-    sources : numpy.ndarray, [C, T]
+    mixture, sources : numpy.ndarray, [T] and [C, T]
         int16.
 
     Example
@@ -96,28 +77,11 @@ def mix_sources(sources, levels, gains_db, mode="min"):
     return mixture, scaled
 
 
-def render(target, mixtures, rates, modes, jobs=None, progress=True):
-    """Write mixtures and sources as `TARGET/wav8k/min/SPLIT/KIND/NAME.wav`.
-
-    Arguments
-    ---------
-    target : pathlib.Path
-        The data set's folder.
-    mixtures : dict
-        `{split: {name: [places.Source, ...]}}`.
-    rates : list of int
-        Sampling rates to write, in Hz.
-    modes : list of str
-        `min` and `max`, see `mix_sources`.
-    jobs : int, optional
-        Processes; as many as there are cores by default.
-    progress : bool
-        Whether to show progress bars.
-
-    Returns
-    -------
-    bool
-        False where everything was there already, made of the same.
+def render(target, mixtures, rates, modes, jobs=None):
+    """Write mixtures, `{split: {name: [places.Source, ...]}}`, and their
+    sources, at each rate (Hz) and in each mode, as
+    `TARGET/wav8k/min/SPLIT/KIND/NAME.wav`. Return False where everything was
+    there already, made of the same.
 
     Raises
     ------
@@ -130,8 +94,19 @@ def render(target, mixtures, rates, modes, jobs=None, progress=True):
     for cache in (_load, _level):  # a file may have changed since
         cache.cache_clear()
     # An error in any file shows before the work.
-    headers = _read_headers(mixtures, progress)
-    digests = {file: header.digest for file, header in headers.items()}
+    sources = (s for split in mixtures.values() for s in split.values())
+    files = sorted({source.file for each in sources for source in each})
+    # Threads: the time goes in waiting for the disk.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        bar = tqdm.tqdm(
+            pool.map(_read_header, files),
+            "reading headers",
+            len(files),
+            unit="file",
+            disable=None,
+        )
+        headers = dict(zip(files, bar, strict=True))
+    digests = {file: digest for file, (digest, _) in headers.items()}
     scratch = target / ".decoded-unfinished"
     try:
         places = [
@@ -141,7 +116,7 @@ def render(target, mixtures, rates, modes, jobs=None, progress=True):
             if not place.is_whole()
         ]
         if places:
-            _write_all(places, headers, scratch, jobs, progress)
+            _write_all(places, headers, scratch, jobs)
         # A run may have been killed right before this.
         shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
@@ -149,28 +124,10 @@ def render(target, mixtures, rates, modes, jobs=None, progress=True):
     return bool(places)
 
 
-def _read_headers(mixtures, progress):
-    """`{file: Header}` of all utterances, sorted."""
-    sources = (s for split in mixtures.values() for s in split.values())
-    files = sorted({source.file for each in sources for source in each})
-    # Threads: the time goes in waiting for the disk.
-    pool = concurrent.futures.ThreadPoolExecutor()
-    try:
-        bar = tqdm.tqdm(
-            pool.map(_read_header, files),
-            "reading headers",
-            len(files),
-            unit="file",
-            disable=None if progress else True,
-        )
-        return dict(zip(files, bar, strict=True))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _read_header(file):
-    """The digest is of the size of a file and the middle of what it holds, not
-    of its time stamp: a copy of the speech is the same speech.
+    """A digest of an utterance, and whether it takes a program to read it. The
+    digest is of the size of the file and the middle of what it holds, not of
+    its time stamp: a copy of the speech is the same speech.
     """
     info = speech_info(file)
     check_format(file, info.channels, info.rate)
@@ -184,43 +141,31 @@ def _read_header(file):
             f"Cannot read {file}: {error.strerror}. Replace or remove the file."
         ) from error
     digest = hashlib.sha256(b"%d " % size + piece).hexdigest()
-    return Header(digest, info.subtype == "SHORTEN")
+    return digest, info.subtype == "SHORTEN"
 
 
-def _write_all(places, headers, scratch, jobs, progress):
+def _write_all(places, headers, scratch, jobs):
     """Write what the places lack; then all of them show."""
     used = {
         s.file for p in places for each in p.mixtures.values() for s in each
     }
-    compressed = {
-        file: scratch / f"{headers[file].digest}.wav"
-        for file in headers
-        if file in used and headers[file].is_compressed
+    decoded = {
+        file: scratch / f"{digest}.wav"
+        for file, (digest, is_compressed) in headers.items()
+        if file in used and is_compressed
     }
-    if compressed:
-        require_decoder(next(iter(compressed)))
+    if decoded:
+        require_decoder(next(iter(decoded)))
     for place in places:
         place.start()
-    _decode_all(compressed, jobs, progress)
-    tasks = _tasks(places, compressed)
-    for _ in parallel_map(
-        _render_task, tasks, "mixture", jobs, progress=progress
-    ):
-        pass
-    for place in places:
-        place.finish()
-
-
-def _decode_all(decoded, jobs, progress):
-    """Decode compressed utterances, `{file: wav file}`, once: starting a
-    decoder takes longer than mixing, and several mixtures have the same one.
-    """
+    # Once: starting a decoder takes longer than mixing, and several mixtures
+    # have the same utterance.
     missing = [each for each in decoded.items() if not each[1].exists()]
     if missing:
-        for _ in parallel_map(
-            _decode, missing, "file", jobs, progress=progress, name="decoding"
-        ):
-            pass
+        list(parallel_map(_decode, missing, "file", jobs, name="decoding"))
+    list(parallel_map(_render_task, _tasks(places, decoded), "mixture", jobs))
+    for place in places:
+        place.finish()
 
 
 def _decode(task):
@@ -229,7 +174,9 @@ def _decode(task):
 
 
 def _tasks(places, decoded):
-    """The work, with mixtures of the same utterance one after the other."""
+    """The work, (name, sources, places as (folder, rate, mode)) each, with
+    mixtures of the same utterance one after the other.
+    """
     tasks = {}
     for place in places:
         for name in place.lacking(place.partial):
@@ -237,27 +184,25 @@ def _tasks(places, decoded):
                 source._replace(file=decoded.get(source.file, source.file))
                 for source in place.mixtures[name]
             ]
-            task = Task(name, sources, [])
-            key = place.folder.name, name
-            tasks.setdefault(key, task).places.append(
-                (place.partial, place.rate, place.mode)
-            )
-    return sorted(tasks.values(), key=lambda task: str(task.sources[0].file))
+            task = name, sources, []
+            *_, where = tasks.setdefault((place.folder.name, name), task)
+            where.append((place.partial, place.rate, place.mode))
+    return sorted(tasks.values(), key=lambda task: str(task[1][0].file))
 
 
 def _render_task(task):
     """Write a mixture and its sources wherever they are not yet."""
-    for folder, rate, mode in task.places:
-        mixture, sources = mix_sources(
-            [_load(source.file, rate) for source in task.sources],
-            [s.level or _level(s.file) for s in task.sources],
-            [source.gain_db for source in task.sources],
+    name, sources, places = task
+    for folder, rate, mode in places:
+        mixture, signals = mix_sources(
+            [_load(source.file, rate) for source in sources],
+            [source.level or _level(source.file) for source in sources],
+            [source.gain_db for source in sources],
             mode,
         )
-        for kind, samples in zip(
-            kinds_of(sources), [*sources, mixture], strict=True
-        ):
-            write_wav(folder / kind / f"{task.name}.wav", samples, rate)
+        signals = [*signals, mixture]
+        for kind, samples in zip(kinds_of(sources), signals, strict=True):
+            write_wav(folder / kind / f"{name}.wav", samples, rate)
 
 
 # A few utterances, as neighbouring tasks share one: memory stays flat.

@@ -24,7 +24,6 @@ def mix_corpus(
     counts=None,
     seed=1234,
     jobs=None,
-    progress=True,
 ):
     """Make a data set in the layout of wsj0-mix from a folder of speakers.
 
@@ -43,15 +42,13 @@ def mix_corpus(
     rate : int
         Sampling rate to write, in Hz; speech at another rate is resampled.
     mode : str
-        `min` or `max`, see `mixing.mix_sources`.
+        `min` or `max`, see `rendering.mix_sources`.
     counts : dict, optional
         Number of mixtures for `tr`, `cv` and `tt`.
     seed : int
         Seed of all random choices.
     jobs : int, optional
         Processes; as many as there are cores by default.
-    progress : bool
-        Whether to show a progress bar.
 
     Returns
     -------
@@ -83,7 +80,7 @@ def mix_corpus(
     # The lists are of all rates and modes that are made one after another.
     if any(p.exists() and p.read_bytes() != texts[p].encode() for p in texts):
         raise already_there(target)
-    made = render(target, mixtures, [rate], [mode], jobs, progress)
+    made = render(target, mixtures, [rate], [mode], jobs)
     for path, text in texts.items():
         if not path.exists():
             write_text(path, text)
@@ -100,7 +97,6 @@ def mix_wsj0(
     modes=("min",),
     splits=("tr", "cv", "tt"),
     jobs=None,
-    progress=True,
 ):
     """Make wsj0-mix from WSJ0 and the official lists.
 
@@ -114,30 +110,22 @@ def mix_wsj0(
         WSJ0 as the LDC ships it, see `wsj0.find_files`.
     lists : str or Path
         Folder of `mix_<n>_spk_{tr,cv,tt}.txt`.
-    out : str or Path
-        Where `<n>speakers` will be.
+    out, n_spks, jobs
+        See `mix_corpus`.
     levels : str or Path, optional
         Folder of published active levels, `activlev_si_tr_s.txt` and so on;
         otherwise they are measured, see `levels.active_level`.
-    n_spks : int
-        Speakers in each mixture.
     rates : list of int
         Sampling rates to write, in Hz.
     modes : list of str
-        `min` and `max`, see `mixing.mix_sources`.
+        `min` and `max`, see `rendering.mix_sources`.
     splits : list of str
         Of `tr`, `cv` and `tt`.
-    jobs : int, optional
-        Processes; as many as there are cores by default.
-    progress : bool
-        Whether to show progress bars.
 
     Returns
     -------
-    folder : pathlib.Path
-        `OUT/<n>speakers`.
-    made : bool
-        False where all of it was there.
+    folder, made
+        See `mix_corpus`; `made` is False where all of it was there.
 
     Raises
     ------
@@ -154,7 +142,7 @@ def mix_wsj0(
         for split, each in drawn.items()
     }
     target = pathlib.Path(out) / f"{n_spks}speakers"
-    return target, render(target, mixtures, rates, modes, jobs, progress)
+    return target, render(target, mixtures, rates, modes, jobs)
 
 
 def _by_name(mixtures, file_of, levels):

@@ -12,14 +12,12 @@ import typing
 
 from ..common.errors import UserError, few
 from ..common.files import pass_over, walk
-from .lists import mixture_name, read_lines, read_list
+from .lists import read_lines, read_list
 
 # Best first: a converted file may come from the wrong microphone.
 KINDS = ("wv1", "sph", "flac", "wav")
 SECOND_MICROPHONE = "wv2"
-LEVELS = tuple(
-    f"activlev_{name}.txt" for name in ("si_tr_s", "si_dt_05", "si_et_05")
-)
+LEVELS = [f"activlev_si_{name}.txt" for name in ("tr_s", "dt_05", "et_05")]
 
 
 class MixtureList(typing.NamedTuple):
@@ -44,28 +42,12 @@ def utterance_key(path):
 
 
 def find_files(wsj0, on_error=pass_over):
-    """Find all files of the utterances below a folder.
-
-    Linked folders are followed, and names may be upper or lower case.
-
-    Arguments
-    ---------
-    wsj0 : str or Path
-        Any folder above or at `si_tr_s`, `si_dt_05`, `si_et_05`, in whatever
-        nesting of discs.
-    on_error : callable
-        Gets the `OSError` of each folder that cannot be read.
-
-    Returns
-    -------
-    dict
-        `{"si_tr_s/01t/01to030v": {"wv1": path, "wv2": path}, ...}`, see
-        `utterance_key`; of one kind, the first path.
-
-    Raises
-    ------
-    UserError
-        When there is no such folder.
+    """Find all files of the utterances below a folder above or at `si_tr_s`,
+    `si_dt_05`, `si_et_05`, in whatever nesting of discs:
+    `{"si_tr_s/01t/01to030v": {"wv1": path, "wv2": path}, ...}`, see
+    `utterance_key`; of one kind, the first path. Linked folders are followed,
+    and names may be upper or lower case. `on_error` gets the `OSError` of each
+    folder that cannot be read; `UserError` where there is no folder `wsj0`.
     """
     if not os.path.isdir(wsj0):
         raise UserError(f"{wsj0} is not a folder. Give the folder of WSJ0.")
@@ -79,21 +61,8 @@ def find_files(wsj0, on_error=pass_over):
 
 
 def locate(lists, wsj0):
-    """Find the file of each utterance that the lists name.
-
-    Of those that are there several times, the best kind is taken.
-
-    Arguments
-    ---------
-    lists : dict
-        Of `read_lists`.
-    wsj0 : str or Path
-        See `find_files`.
-
-    Returns
-    -------
-    dict
-        `{"wsj0/si_tr_s/01t/01to030v.wav": path, ...}`.
+    """Find the file of each utterance of `read_lists`, of several that of the
+    best kind: `{"wsj0/si_tr_s/01t/01to030v.wav": path, ...}`.
 
     Raises
     ------
@@ -123,27 +92,13 @@ def locate(lists, wsj0):
 
 
 def read_lists(folder, n_spks=2, splits=("tr", "cv", "tt")):
-    """Read the lists of mixtures, `mix_<n_spks>_spk_<split>.txt`.
-
-    Arguments
-    ---------
-    folder : str or Path
-        Folder with the lists, or the folder above it.
-    n_spks : int
-        Speakers in each mixture.
-    splits : tuple
-        Some of `tr`, `cv`, `tt`.
-
-    Returns
-    -------
-    dict
-        `{split: MixtureList}`.
+    """Read the lists of mixtures, `mix_<n_spks>_spk_<split>.txt`, in a folder
+    or in a folder of that one: `{split: MixtureList}`.
 
     Raises
     ------
     UserError
-        When a list is missing, empty or broken, or has two mixtures of one
-        name.
+        When a list is missing, empty or broken.
     """
     lists = {}
     for split in splits:
@@ -157,31 +112,14 @@ def read_lists(folder, n_spks=2, splits=("tr", "cv", "tt")):
         mixtures = read_list(path, n_spks)
         if not mixtures:
             raise UserError(f"The list {path} is empty. Copy it again.")
-        lines = {}
-        for number, mixture in enumerate(mixtures, 1):
-            first = lines.setdefault(mixture_name(mixture), number)
-            if first != number:
-                raise UserError(
-                    f"{path}, line {number}, names the same mixture as line "
-                    f"{first}. Remove one."
-                )
         lists[split] = MixtureList(path, mixtures)
     return lists
 
 
 def read_levels(folder):
-    """Read MERL's tables of active speech levels.
-
-    Arguments
-    ---------
-    folder : str or Path
-        Folder with `activlev_si_tr_s.txt`, `activlev_si_dt_05.txt` and
-        `activlev_si_et_05.txt`, or with some of them, or the folder above.
-
-    Returns
-    -------
-    dict
-        `{"20va010q": 2.57e-4, ...}`: power, relative to a full scale of 1.
+    """Read MERL's active speech levels, `activlev_si_tr_s.txt` and so on or
+    some of them, in a folder or in a folder of that one: powers, relative to a
+    full scale of 1, `{"20va010q": 2.57e-4, ...}`.
 
     Raises
     ------
@@ -212,24 +150,8 @@ def read_levels(folder):
 
 
 def look_up_levels(lists, levels):
-    """Find the level of each utterance that the lists name.
-
-    Arguments
-    ---------
-    lists : dict
-        Of `read_lists`.
-    levels : dict
-        Of `read_levels`.
-
-    Returns
-    -------
-    dict
-        `{"wsj0/si_tr_s/01t/01to030v.wav": level, ...}`.
-
-    Raises
-    ------
-    UserError
-        When an utterance has no level.
+    """What `read_levels` has for each utterance of `read_lists`, by the path
+    there; `UserError` when it lacks one.
     """
     found, missing, first = _look_up(
         lists, levels, lambda path: pathlib.PurePath(path).stem.lower()

@@ -26,14 +26,7 @@ LOWEST = {"speakers": 2, "heldout": 2, "rate": 4000, "seed": 0, "jobs": 1}
 
 
 def build_corpus(
-    out,
-    speakers=600,
-    hours=4.5,
-    rate=8000,
-    seed=1234,
-    jobs=None,
-    progress=True,
-    heldout=24,
+    out, speakers=600, hours=4.5, rate=8000, seed=1234, jobs=None, heldout=24
 ):
     """Make the corpus `OUT/<split>/<speaker>/<utterance>.wav`, or nothing.
 
@@ -45,8 +38,8 @@ def build_corpus(
     ---------
     out : str or Path
         A folder that is absent, empty, or holds this very corpus.
-    speakers : int
-        Number of training speakers.
+    speakers, heldout : int
+        Number of speakers for training, and in each of valid and test.
     hours : float
         Speech of all splits together, within a few per cent.
     rate : int
@@ -55,10 +48,6 @@ def build_corpus(
         Another seed gives other speakers and sentences.
     jobs : int, optional
         Processes at a time; as many as there are cores by default.
-    progress : bool
-        Whether to show a progress bar.
-    heldout : int
-        Number of speakers in valid, and in test.
 
     Returns
     -------
@@ -82,7 +71,12 @@ def build_corpus(
     }
     if jobs is None:
         jobs = os.cpu_count() or 1
-    check_parameters({**parameters, "jobs": jobs})
+    for name, lowest in LOWEST.items():
+        value = {**parameters, "jobs": jobs}[name]
+        if value < lowest:
+            raise UserError(f"{name} is {value}; give {lowest} or more.")
+    if not (hours > 0 and math.isfinite(hours)):
+        raise UserError(f"hours is {hours}; give a number above 0.")
     out = pathlib.Path(out).resolve()
     try:
         summary = finished_corpus(out, parameters)
@@ -95,21 +89,10 @@ def build_corpus(
                 "Run pip install espeakng-loader."
             )
         drawn = draw_speakers(speakers, heldout, hours, rate, seed)
-        summary = make_corpus(out, parameters, drawn, jobs, progress)
+        summary = make_corpus(out, parameters, drawn, jobs)
     except OSError as error:
         raise writing_error(out, error) from error
     return {**summary, "reused": False}
-
-
-def check_parameters(parameters):
-    """Raise `UserError` for numbers that make no corpus."""
-    for name, lowest in LOWEST.items():
-        value = parameters[name]
-        if value < lowest:
-            raise UserError(f"{name} is {value}; give {lowest} or more.")
-    hours = parameters["hours"]
-    if not (hours > 0 and math.isfinite(hours)):
-        raise UserError(f"hours is {hours}; give a number above 0.")
 
 
 def finished_corpus(out, parameters):
@@ -128,7 +111,7 @@ def finished_corpus(out, parameters):
     )
 
 
-def make_corpus(out, parameters, speakers, jobs, progress):
+def make_corpus(out, parameters, speakers, jobs):
     """Make the corpus next to `out`, then rename it: all of it or nothing."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
@@ -139,29 +122,20 @@ def make_corpus(out, parameters, speakers, jobs, progress):
         for speaker in speakers:
             folder = corpus / speaker["split"] / speaker["speaker"]
             speaker["folder"] = str(folder)
-        job_file = pathlib.Path(temporary, "job.json")
-        results = run_job(job_file, speakers, jobs, progress)
-        summary = write_tables(corpus, parameters, speakers, results)
+        results = run_job(corpus.with_name("job.json"), speakers, jobs)
+        rows = [{**each, **results[each["speaker"]]} for each in speakers]
+        columns = [n for n in rows[0] if n not in ("folder", "seed", "quota")]
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows([row[name] for name in columns] for row in rows)
+        write_text(corpus / "speakers.csv", text.getvalue())
+        summary = {
+            "parameters": parameters,
+            "hours": round(sum(row["seconds"] for row in rows) / 3600, 3),
+            "files": sum(row["utterances"] for row in rows),
+        }
+        text = json.dumps(summary, indent=2) + "\n"
+        write_text(corpus / "corpus.json", text)
         os.replace(corpus, out)
-    return summary
-
-
-def write_tables(corpus, parameters, speakers, results):
-    """Write `speakers.csv`, then `corpus.json`; return what is in that."""
-    rows = [{**speaker, **results[speaker["speaker"]]} for speaker in speakers]
-    internal = ("folder", "seed", "quota")
-    columns = [name for name in rows[0] if name not in internal]
-    text = io.StringIO()
-    table = csv.DictWriter(
-        text, columns, extrasaction="ignore", lineterminator="\n"
-    )
-    table.writeheader()
-    table.writerows(rows)
-    write_text(corpus / "speakers.csv", text.getvalue())
-    summary = {
-        "parameters": parameters,
-        "hours": round(sum(row["seconds"] for row in rows) / 3600, 3),
-        "files": sum(row["utterances"] for row in rows),
-    }
-    write_text(corpus / "corpus.json", json.dumps(summary, indent=2) + "\n")
     return summary

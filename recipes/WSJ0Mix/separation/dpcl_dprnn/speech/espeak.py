@@ -43,12 +43,24 @@ def open_voice(speaker):
     """
     library = start_library()
     pieces = []
-    callback = collect_into(pieces)
-    library.espeak_SetSynthCallback(callback)
+
+    @ctypes.CFUNCTYPE(
+        ctypes.c_int,
+        ctypes.POINTER(ctypes.c_short),
+        ctypes.c_int,
+        ctypes.c_void_p,
+    )
+    def _collect(samples, count, _):
+        if samples and count > 0:
+            # A copy, as the library writes the next piece over this one
+            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0  # 1 would stop the speech
+
+    library.espeak_SetSynthCallback(_collect)
     set_voice(library, speaker)
 
     # A default argument keeps the callback alive: the library does not
-    def _say(text, keep=callback):
+    def _say(text, keep=_collect):
         pieces.clear()
         text = text.encode()
         size = ctypes.c_size_t(len(text) + 1)
@@ -73,24 +85,6 @@ def start_library():
     return library
 
 
-def collect_into(pieces):
-    """A callback for the library that appends its samples to a list."""
-
-    @ctypes.CFUNCTYPE(
-        ctypes.c_int,
-        ctypes.POINTER(ctypes.c_short),
-        ctypes.c_int,
-        ctypes.c_void_p,
-    )
-    def _collect(samples, count, _):
-        if samples and count > 0:
-            # A copy, as the library writes the next piece over this one
-            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0  # 1 would stop the speech
-
-    return _collect
-
-
 def set_voice(library, speaker):
     """Give the library the voice of a speaker."""
     seed = ctypes.c_long(speaker["seed"][-1])
@@ -106,19 +100,9 @@ def set_voice(library, speaker):
 
 
 def colour(speech, speaker):
-    """Give eSpeak's speech a vocal tract, a colour and a level, and trim it.
-
-    Arguments
-    ---------
-    speech : numpy.ndarray, [T]
-        At 22050 Hz.
-    speaker : dict
-        From `draw_speakers`.
-
-    Returns
-    -------
-    numpy.ndarray, [T']
-        Floating point with full scale at 1.0, at the speaker's `rate`.
+    """Give eSpeak's speech, [T] at 22050 Hz, the vocal tract, colour and level
+    of a speaker of `draw_speakers`, and trim it: [T'] at the speaker's `rate`,
+    floating point with full scale at 1.0.
     """
     speech = speech.astype(np.float64)
     speech = scipy.signal.resample_poly(speech, speaker["up"], speaker["down"])
@@ -189,24 +173,11 @@ def reap():
         sys.exit(1)
 
 
-def run_job(job_file, speakers, jobs, progress):
-    """Run `speak_all` in an interpreter of its own.
-
-    Arguments
-    ---------
-    job_file : Path
-        Where to write what the interpreter is to do.
-    speakers : list of dict
-        From `draw_speakers`, with a `folder` for the utterances of each.
-    jobs : int
-        Processes at a time.
-    progress : bool
-        Whether to show a progress bar.
-
-    Returns
-    -------
-    dict
-        From the name of each speaker to what `speak` returned.
+def run_job(job_file, speakers, jobs):
+    """Run `speak_all` in an interpreter of its own, which reads from
+    `job_file` what to do: so many speakers of `draw_speakers` at a time, each
+    with a `folder` for its utterances. What `speak` returned, by name of the
+    speaker.
     """
     write_text(job_file, json.dumps({"jobs": jobs, "speakers": speakers}))
     call = (
@@ -222,9 +193,13 @@ def run_job(job_file, speakers, jobs, progress):
         start_new_session=True,  # Ctrl-C is for this process to handle
     ) as process:
         try:
-            results = read_results(process.stdout, len(speakers), progress)
+            results = read_results(process.stdout, len(speakers))
         finally:
-            stop(process)
+            # With its forks: one that went on writing would spoil the removal
+            # of its folder. Errors: all have ended already
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()  # to the end of a pipe that all hold open
     if len(results) < len(speakers):
         raise UserError(
             f"eSpeak NG stopped after {len(results)} of {len(speakers)} "
@@ -233,13 +208,11 @@ def run_job(job_file, speakers, jobs, progress):
     return results
 
 
-def read_results(lines, count, progress):
+def read_results(lines, count):
     """Collect the lines of `speak_and_exit`, with a progress bar."""
     results = {}
-    # Not tqdm(lines): it may close the pipe that `stop` still has to read
-    with tqdm(
-        desc="Speaking", total=count, unit="speaker", disable=not progress
-    ) as bar:
+    # Not tqdm(lines): it may close the pipe that is still to be read
+    with tqdm(desc="Speaking", total=count, unit="speaker") as bar:
         for line in lines:
             result = json.loads(line)
             if "error" in result:
@@ -247,13 +220,3 @@ def read_results(lines, count, progress):
             results[result.pop("speaker")] = result
             bar.update()
     return results
-
-
-def stop(process):
-    """Kill an interpreter and its forks, and wait until all are gone.
-
-    One that went on writing would spoil the removal of its folder.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # errors: all ended already
-    process.communicate()  # to the end of a pipe that all of them hold open

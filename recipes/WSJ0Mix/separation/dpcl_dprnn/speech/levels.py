@@ -22,7 +22,6 @@ def active_level(samples, rate):
     Arguments
     ---------
     samples : numpy.ndarray, [T]
-        Speech.
     rate : int
         Samples per second.
 
@@ -33,8 +32,7 @@ def active_level(samples, rate):
 
     Example
     -------
-    >>> tone = np.sin(0.1 * np.pi * np.arange(80000))
-    >>> speech = np.concatenate([tone, np.zeros(80000)])
+    >>> speech = np.pad(np.sin(0.1 * np.pi * np.arange(80000)), (0, 80000))
     >>> decibels = 10 * np.log10(active_level(speech, rate=8000) / 0.5)
     >>> round(float(decibels), 1)
     -0.1

@@ -167,17 +167,8 @@ CHOICES |= {
 
 
 def sentence(rng):
-    """Draw one sentence of about 5 to 15 words.
-
-    Arguments
-    ---------
-    rng : numpy.random.Generator
-        Where the draws come from; the same state gives the same sentence.
-
-    Returns
-    -------
-    str
-        The sentence, with a capital letter and a final stop.
+    """Draw one sentence of about 5 to 15 words, with a capital and a final
+    stop; the same state of a `numpy.random.Generator` gives the same one.
 
     Example
     -------

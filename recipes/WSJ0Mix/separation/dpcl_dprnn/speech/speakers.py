@@ -63,7 +63,16 @@ def find_speakers(speech, n_spks=2, seed=1234):
     folders = split_folders(speech)
     missing = [split for split in SPLIT_FOLDERS if not folders[split]]
     if len(missing) == len(SPLIT_FOLDERS):
-        found = _divide_speakers(speech, n_spks, seed)
+        speakers, fewest = _flat(speech), len(SPLIT_FOLDERS) * n_spks
+        if len(speakers) < fewest:
+            raise UserError(
+                f"{speech} has too few speakers: {len(speakers)} folders with "
+                "speech, one for each speaker. Training, validation and test "
+                f"need {n_spks} or more each, {fewest} in all. Add speakers."
+            )
+        held_out = max(n_spks, round(0.1 * len(speakers)))
+        cuts = divide(speakers, held_out, seed)
+        found = {s: {n: speakers[n] for n in sorted(cuts[s])} for s in cuts}
     elif missing:
         raise UserError(
             f"{speech} has some of the folders train, valid and test, but no "
@@ -86,70 +95,24 @@ def find_speakers(speech, n_spks=2, seed=1234):
     return found
 
 
-def _divide_speakers(speech, n_spks, seed):
-    """80 % tr, 10 % cv and 10 % tt of a flat folder, n_spks at least."""
-    speakers, fewest = _flat(speech), len(SPLIT_FOLDERS) * n_spks
-    if len(speakers) < fewest:
-        raise UserError(
-            f"{speech} has too few speakers: {len(speakers)} folders with "
-            f"speech, one for each speaker. Training, validation and test need "
-            f"{n_spks} or more each, {fewest} in all. Add speakers."
-        )
-    held_out = max(n_spks, round(0.1 * len(speakers)))
-    cuts = divide(speakers, held_out, seed)
-    return {s: {n: speakers[n] for n in sorted(cuts[s])} for s in cuts}
-
-
 def find_training_speakers(speech, n_spks=2):
-    """List the utterances of the speakers for training alone.
-
-    Arguments
-    ---------
-    speech : str or Path
-        As for `find_speakers`; of a flat folder all speakers are taken.
-    n_spks : int
-        The fewest speakers needed.
-
-    Returns
-    -------
-    dict
-        `{speaker: [path, ...]}`.
-
-    Raises
-    ------
-    UserError
-        As of `find_speakers`.
+    """List the utterances of the speakers for training alone, of a flat folder
+    those of all: `{speaker: [path, ...]}`. Otherwise as `find_speakers`.
     """
     speech = pathlib.Path(speech)
     folders = split_folders(speech)
-    if any(folders.values()) and not folders["tr"]:
+    training = folders["tr"]
+    if any(folders.values()) and not training:
         raise UserError(f"{speech} has no folder train. Add it.")
-    if folders["tr"]:
-        speakers = _utterances(speech, folders["tr"])
-    else:
-        speakers = _flat(speech)
+    speakers = _utterances(speech, training) if training else _flat(speech)
     _check_count(speech, "train", speakers, n_spks)
     return speakers
 
 
 def split_folders(speech):
-    """The folders of each split, whatever the case of their names.
-
-    Arguments
-    ---------
-    speech : pathlib.Path
-        Folder of speakers.
-
-    Returns
-    -------
-    dict
-        `{"tr": [path, ...], "cv": [...], "tt": [...]}`, sorted; empty for a
-        flat folder.
-
-    Raises
-    ------
-    UserError
-        When there is no such folder.
+    """The folders of each split, sorted, whatever the case of their names:
+    `{"tr": [path, ...], "cv": [...], "tt": [...]}`; empty for a flat folder.
+    `UserError` where there is no such folder.
     """
     if not speech.is_dir():
         raise UserError(f"{speech} is not a folder. Give a folder of speakers.")
@@ -180,10 +143,8 @@ def _flat(speech):
     """The utterances of a folder that has no splits, by speaker."""
     speakers = _utterances(speech, [speech])
     for name, utterances in speakers.items():
-        paths = map(pathlib.PurePath, utterances)
-        for folder in sorted(
-            {part for path in paths for part in path.parts[1:-1]}
-        ):
+        folders = {part for u in utterances for part in u.split("/")[1:-1]}
+        for folder in sorted(folders):
             if _split_of(folder):
                 raise UserError(
                     f"{speech} is no folder of speakers: it has {folder} "
@@ -205,12 +166,14 @@ def _utterances(speech, folders):
     for speaker in tqdm.tqdm(
         speakers, "reading headers", unit="speaker", disable=None, leave=False
     ):
-        there = speech_files(speaker)
-        paths = [path for path in there if _long_enough(path)]
-        passed += len(there) - len(paths)
-        if paths:
-            names = [path.relative_to(speech).as_posix() for path in paths]
-            found.setdefault(speaker.name, []).extend(names)
+        for path in speech_files(speaker):
+            info = speech_info(path)
+            check_format(path, info.channels, info.rate)
+            if info.frames < SHORTEST * info.rate:
+                passed += 1
+                continue
+            name = path.relative_to(speech).as_posix()
+            found.setdefault(speaker.name, []).append(name)
     if passed:
         logger.warning(
             "%s has %d utterances under %s s, which are passed over.",
@@ -220,20 +183,8 @@ def _utterances(speech, folders):
 
 
 def speech_files(folder, on_error=pass_over):
-    """The files of speech at any depth, sorted, see `folders.walk`.
-
-    Of files that differ in the suffix only, the best kind is taken.
-
-    Arguments
-    ---------
-    folder : str or Path
-        Where to look.
-    on_error : callable
-        As of `files.walk`.
-
-    Returns
-    -------
-    list of pathlib.Path
+    """The files of speech at any depth, as paths, sorted, see `files.walk`. Of
+    files that differ in the suffix only, the best kind is taken.
     """
     best = {}
     for path in walk(folder, on_error):
@@ -245,19 +196,8 @@ def speech_files(folder, on_error=pass_over):
 
 
 def read_utterance(path):
-    """Read an utterance and refuse silence.
-
-    Arguments
-    ---------
-    path : str or Path
-        A mono WAV, FLAC or SPHERE file.
-
-    Returns
-    -------
-    samples : numpy.ndarray, [T]
-        float64, full scale at 1.0.
-    rate : int
-        Samples per second.
+    """Read an utterance: samples [T], float64, full scale at 1.0, and their
+    rate.
 
     Raises
     ------
@@ -268,12 +208,6 @@ def read_utterance(path):
     if np.abs(samples).max(initial=0) < SILENCE:
         raise UserError(f"{path} is silent. Remove the file.")
     return samples.astype(np.float64), rate
-
-
-def _long_enough(path):
-    info = speech_info(path)
-    check_format(path, info.channels, info.rate)
-    return info.frames >= SHORTEST * info.rate
 
 
 def divide(items, held_out, seed):

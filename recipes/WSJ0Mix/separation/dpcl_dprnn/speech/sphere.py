@@ -21,12 +21,8 @@ FIELD = re.compile(r"^(\w+)[ \t]+-i[ \t]+0*([1-9]\d*)[ \t]*$", re.MULTILINE)
 
 
 def is_sphere(path):
-    """Whether a file is a NIST SPHERE file, by how it begins.
-
-    Raises
-    ------
-    UserError
-        When the file cannot be read.
+    """Whether a file is a NIST SPHERE file, by how it begins; `UserError`
+    where it cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -38,17 +34,8 @@ def is_sphere(path):
 
 
 def speech_info(path):
-    """Rate, channels and samples of a file of speech, from its header.
-
-    Arguments
-    ---------
-    path : str or Path
-        A WAV, FLAC or SPHERE file, whatever its suffix.
-
-    Returns
-    -------
-    AudioInfo
-        Format `NIST` and subtype `SHORTEN` where that is so.
+    """The `AudioInfo` of a WAV, FLAC or SPHERE file, whatever its suffix, from
+    its header; format `NIST` and subtype `SHORTEN` where that is so.
 
     Raises
     ------
@@ -84,12 +71,7 @@ def speech_info(path):
 
 
 def read_speech(path):
-    """Read a mono file of speech.
-
-    Arguments
-    ---------
-    path : str or Path
-        A WAV, FLAC or SPHERE file, whatever its suffix.
+    """Read a mono WAV, FLAC or SPHERE file, whatever its suffix.
 
     Returns
     -------
@@ -113,12 +95,8 @@ def read_speech(path):
 
 
 def find_decoder():
-    """Find ffmpeg, which decodes shorten-compressed SPHERE files.
-
-    Returns
-    -------
-    str or None
-        That of imageio-ffmpeg, which starts fastest, or the one on the PATH.
+    """Find ffmpeg, which decodes shorten: the path of that of imageio-ffmpeg,
+    which starts fastest, or of the one on the PATH, or None.
     """
     try:
         import imageio_ffmpeg
@@ -148,17 +126,14 @@ def _decode(path, frames):
     ]
     try:
         done = subprocess.run(command, capture_output=True)
-        status, complaint = (
-            done.returncode,
-            done.stderr.decode(errors="replace"),
-        )
+        status, why = done.returncode, done.stderr.decode(errors="replace")
     except OSError as error:
-        status, complaint = 1, error.strerror
+        status, why = 1, error.strerror
     if status:
-        lines = complaint.strip().splitlines() or [f"exit status {status}"]
+        why = (why.strip() or f"exit status {status}").splitlines()[0]
         raise UserError(
-            f"ffmpeg cannot decode {path}: {lines[0].rstrip('.')}. Copy the "
-            "file again."
+            f"ffmpeg cannot decode {path}: {why.rstrip('.')}. Copy the file "
+            "again."
         )
     samples = np.frombuffer(done.stdout[: 2 * frames], "<i2")
     if len(samples) < frames:

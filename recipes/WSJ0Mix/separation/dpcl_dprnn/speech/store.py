@@ -24,12 +24,8 @@ class SpeechStore:
     """Utterances at one sampling rate, to read any piece of at once.
 
     Made by `open_store`. The samples stay on the disk, and in memory only as
-    long as the system has some to spare, once for all processes.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        The file of samples, int16; its index lies beside it.
+    long as the system has some to spare, once for all processes. `path` is the
+    file of samples, int16; its index lies beside it.
     """
 
     def __init__(self, path):
@@ -50,21 +46,8 @@ class SpeechStore:
         return {**self.__dict__, "_samples": None}
 
     def read(self, index, start=0, length=None):
-        """A piece of an utterance.
-
-        Arguments
-        ---------
-        index : int
-            Number of the utterance.
-        start : int
-            First sample.
-        length : int, optional
-            Number of samples; by default all that follow.
-
-        Returns
-        -------
-        numpy.ndarray, [T]
-            float32, full scale at 1.0.
+        """A piece of an utterance, from the sample `start`: so many samples,
+        or by default all that follow, [T], float32, full scale at 1.0.
         """
         if self._samples is None:
             self._samples = np.memmap(self.path, np.int16, mode="r")
@@ -76,12 +59,7 @@ class SpeechStore:
 
 
 class JoinedStores:
-    """Several stores of one rate as one, their utterances in order.
-
-    Arguments
-    ---------
-    stores : list of SpeechStore
-    """
+    """Several stores of one rate as one, their utterances in order."""
 
     def __init__(self, stores):
         self.stores = list(stores)
@@ -101,9 +79,7 @@ class JoinedStores:
         return store.read(index - self.starts[number], start, length)
 
 
-def open_store(
-    speech, names, rate, folder, channel=None, jobs=None, progress=True
-):
+def open_store(speech, names, rate, folder, channel=None, jobs=None):
     """Decode utterances, or find that it has been done.
 
     Arguments
@@ -121,8 +97,6 @@ def open_store(
         The channel to take of files that have several.
     jobs : int, optional
         Processes; as many as there are cores by default.
-    progress : bool
-        Whether to show a progress bar.
 
     Returns
     -------
@@ -144,36 +118,26 @@ def open_store(
                 f"Cannot read {speech / name}: {error.strerror}. Replace or "
                 "remove the file."
             ) from error
-        line = f"{name} {stat.st_size} {stat.st_mtime_ns}\n"
-        digest.update(os.fsencode(line))
+        stamp = f"{name} {stat.st_size} {stat.st_mtime_ns}\n"
+        digest.update(os.fsencode(stamp))
     path = pathlib.Path(folder) / f"{digest.hexdigest()[:16]}.int16"
-    store = _find_store(path)
-    if store is None:
-        tasks = [(str(speech / name), rate, channel) for name in names]
-        work = parallel_map(
-            _decode, tasks, "file", jobs, progress=progress, name="decoding"
-        )
-        _write_store(path, rate, names, work)
-        store = SpeechStore(path)
-    return store
-
-
-def _find_store(path):
-    """The store if it is whole: its index is written last."""
     try:
-        store = SpeechStore(path)
-        whole = path.stat().st_size == 2 * store.lengths.sum()
+        store = SpeechStore(path)  # its index is written last
+        if path.stat().st_size == 2 * store.lengths.sum():
+            return store
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return store if whole else None
+        pass  # not there, or not whole
+    tasks = [(str(speech / name), rate, channel) for name in names]
+    work = parallel_map(_decode, tasks, "file", jobs, name="decoding")
+    _write_store(path, rate, names, work)
+    return SpeechStore(path)
 
 
 def _write_store(path, rate, names, decoded):
     lengths, levels, low = [], [], None
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        for name, (samples, level, file_rate) in zip(
-            names, decoded, strict=True
-        ):
+        for name, one in zip(names, decoded, strict=True):
+            samples, level, file_rate = one
             file.write(samples.tobytes())
             lengths.append(len(samples))
             levels.append(level)
@@ -187,12 +151,7 @@ def _write_store(path, rate, names, decoded):
             "the upper part of the spectrum.",
             *(low, rate),
         )
-    index = {
-        "rate": rate,
-        "names": list(names),
-        "lengths": lengths,
-        "levels": levels,
-    }
+    index = {"rate": rate, "names": names, "lengths": lengths, "levels": levels}
     write_text(path.with_suffix(".json"), json.dumps(index))
 
 

@@ -50,30 +50,14 @@ REGISTERS = {
 
 
 def draw_speakers(speakers, heldout, hours, rate, seed):
-    """Draw the speakers of every split, half of them high and half low.
-
-    Arguments
-    ---------
-    speakers : int
-        Number of training speakers.
-    heldout : int
-        Number of speakers in valid, and in test.
-    hours : float
-        Speech of all speakers together; a held-out one speaks 1.5 times as
-        long as a training one.
-    rate : int
-        Samples per second of the corpus.
-    seed : int
-        Where the draws start.
-
-    Returns
-    -------
-    list of dict
-        One speaker each, with all that `speak` needs to know but the folder.
+    """Draw the speakers of every split, half of them high and half low:
+    `speakers` of training, `heldout` in each of valid and test, who speak 1.5
+    times as long; `hours` all together. Each is a dict with all that `speak`
+    needs to know but the folder, for a corpus at `rate` samples per second.
 
     Example
     -------
-    >>> [s["register"] for s in draw_speakers(2, 1, 0.1, 8000, 0)]
+    >>> [s["register"] for s in draw_speakers(2, 1, 0.1, 8000, seed=0)]
     ['low', 'high', 'low', 'low']
     """
     rng = np.random.default_rng(seed)
@@ -82,44 +66,23 @@ def draw_speakers(speakers, heldout, hours, rate, seed):
     drawn = []
     for split, count in counts.items():
         quota = share if split == "train" else 1.5 * share
-        for index, voice in enumerate(draw_voices(rng, split, count, rate)):
-            name = {"split": split, "speaker": f"{split}{index:03d}"}
-            own = {"seed": [seed, len(drawn)], "quota": quota}
-            drawn.append({**name, **voice, **own})
+        variants = {}
+        for register in REGISTERS:
+            names = VARIANTS[split][register].split(",")
+            variants[register] = itertools.cycle(rng.permutation(names))
+        # Registers, and the variants of each, take turns
+        for index, register in zip(range(count), itertools.cycle(REGISTERS)):
+            voice = draw_voice(rng, register, next(variants[register]), rate)
+            drawn.append(
+                {"split": split, "speaker": f"{split}{index:03d}", **voice}
+                | {"seed": [seed, len(drawn)], "quota": quota}
+            )
     return drawn
 
 
-def draw_voices(rng, split, count, rate):
-    """Draw the voices of a split; registers, and their variants, take turns."""
-    variants = {}
-    for register in REGISTERS:
-        names = VARIANTS[split][register].split(",")
-        variants[register] = itertools.cycle(rng.permutation(names))
-    turns = itertools.islice(itertools.cycle(REGISTERS), count)
-    return [
-        draw_voice(rng, register, next(variants[register]), rate)
-        for register in turns
-    ]
-
-
 def draw_voice(rng, register, variant, rate):
-    """Draw the voice of one speaker.
-
-    Arguments
-    ---------
-    rng : numpy.random.Generator
-        Where the draws come from.
-    register : str
-        `low` or `high`.
-    variant : str
-        An entry of `VARIANTS`: name and F0.
-    rate : int
-        Samples per second of the corpus.
-
-    Returns
-    -------
-    dict
-        What `open_voice` and `colour` need, and the register.
+    """Draw the voice of one speaker, `low` or `high`, of an entry of `VARIANTS`
+    (name and F0): what `open_voice` and `colour` need, and the register.
     """
     variant, variant_f0 = variant.strip().rsplit(" ", 1)
     log_f0 = rng.uniform(*np.log2(REGISTERS[register]["f0"]))
