@@ -11,7 +11,6 @@ from ..common.files import atomic_path
 from ..model.targets import bin_weights, dominant_source
 from .speakers import audible
 
-EXAMPLES = "examples"  # the folder
 POINTS = 1500  # embeddings to keep of each
 
 
@@ -27,12 +26,11 @@ def write_examples(evaluation, dataset):
     dataset : Dataset
         The test set.
     """
-    folder = pathlib.Path(evaluation.folder, EXAMPLES)
+    folder = pathlib.Path(evaluation.folder, "examples")
     shutil.rmtree(folder, ignore_errors=True)
     chosen = choose_examples(next(iter(evaluation.scores.values())))
     for number, (name, kind) in enumerate(chosen.items(), start=1):
-        item = find_item(dataset, name)
-        example = make_example(evaluation, item)
+        example = make_example(evaluation, find_item(dataset, name))
         with atomic_path(folder / f"{number}_{kind}.npz") as path:
             np.savez_compressed(path, kind=kind, **example)
 
@@ -83,17 +81,8 @@ def find_item(dataset, name):
 
 
 def choose_examples(utterances):
-    """The best, the median and the worst utterances.
-
-    Arguments
-    ---------
-    utterances : dict
-        The scores of each.
-
-    Returns
-    -------
-    dict of str to str
-        The kind of each that is chosen, by its name.
+    """The names of the best, the median and the worst utterances, with their
+    kinds, by the scores of each.
 
     Example
     -------
