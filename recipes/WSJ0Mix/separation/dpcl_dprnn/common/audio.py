@@ -42,15 +42,21 @@ def write_wav(path, samples, rate):
     rate : int
         Samples per second.
     """
+    # Through memory: libsndfile waits for the disk at the end of every file,
+    # and says "System error" when it is full.
+    content = wav_bytes(samples, rate)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def wav_bytes(samples, rate):
+    """The content of a file of `write_wav`."""
     if samples.dtype != np.int16:
         scaled = np.round(np.asarray(samples, dtype=np.float64) * 32768)
         samples = np.clip(scaled, -32768, 32767).astype(np.int16)
-    # Through memory: libsndfile waits for the disk at the end of every file,
-    # and says "System error" when it is full.
     content = io.BytesIO()
     soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    return content.getvalue()
 
 
 def audio_info(path):

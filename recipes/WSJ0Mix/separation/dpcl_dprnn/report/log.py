@@ -1,5 +1,6 @@
 """Learning curves from SpeechBrain's train_log.txt."""
 
+import contextlib
 import re
 
 # "epoch: 3, lr: 1.77e-03 - train pit: -1.00e+01, ... - valid pit: -9.66"
@@ -24,23 +25,16 @@ def read_log(path):
     """
     epochs = []
     with open(path, encoding="utf-8", errors="replace") as file:
-        for items in map(_numbers, file):
+        for line in file:
+            items = {}
+            for name, value in ITEM.findall(line):
+                with contextlib.suppress(ValueError):  # words are left out
+                    items[name] = float(value)
             if "epoch" in items:
                 number = items["epoch"]
                 epochs = [each for each in epochs if each["epoch"] < number]
                 epochs.append(items)
     return epochs
-
-
-def _numbers(line):
-    """The numbers of a line by their names; words are left out."""
-    items = {}
-    for name, value in ITEM.findall(line):
-        try:
-            items[name] = float(value)
-        except ValueError:
-            continue
-    return items
 
 
 def curves(epochs):

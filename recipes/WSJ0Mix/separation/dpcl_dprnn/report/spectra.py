@@ -1,12 +1,11 @@
 """Examples of the report: sound, spectrograms, masks and embeddings."""
 
 import base64
-import io
 
 import numpy as np
-import soundfile
 import torch
 
+from ..common.audio import wav_bytes
 from ..evaluation.scoring import PEAK
 from .figures import NAMES, new_axes, picture, style
 
@@ -19,18 +18,11 @@ SPEAKER_MARKERS = "o^sDv"
 
 
 def example_context(example):
-    """What the page shows of an example.
+    """What the page shows of a `files.Example`.
 
-    Arguments
-    ---------
-    example : files.Example
-
-    Returns
-    -------
-    dict
-        `name`, `kind`, `turned_down` (dB, 0 for none), `embeddings` (a
-        picture or None), and `rows` of tracks, each with a `label`, `audio`
-        (data URL) and `picture`.
+    `name`, `kind`, `turned_down` (dB, 0 for none), `embeddings` (a picture or
+    None), and `rows` of tracks, each with a `label`, `audio` (data URL) and
+    `picture`.
     """
     groups = {"mixture": example.mixture[None], "reference": example.sources}
     for head, estimates in example.estimates.items():
@@ -79,20 +71,12 @@ def _track(example, name, number, scale, samples, spectrum, mask):
     if mask is None:
         label, kind = "Mixture", "Spectrogram"
     figure = track_figure(spectrum, scale, example.rate, mask)
+    audio = base64.b64encode(wav_bytes(samples, example.rate)).decode("ascii")
     return {
         "label": label,
-        "audio": _wav_url(samples, example.rate),
+        "audio": f"data:audio/wav;base64,{audio}",
         "picture": picture(figure, f"{kind}: {label}, {example.name}."),
     }
-
-
-def _wav_url(samples, rate):
-    """A data URL of a 16-bit WAV file of samples [T], full scale at 1.0."""
-    content = io.BytesIO()
-    whole = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
-    soundfile.write(content, whole, rate, format="WAV", subtype="PCM_16")
-    data = base64.b64encode(content.getvalue()).decode("ascii")
-    return f"data:audio/wav;base64,{data}"
 
 
 def stft(signal, rate):
@@ -159,20 +143,9 @@ def shared_scale(spectra):
 
 
 def ratio_masks(spectra, mixture, floor):
-    """Share of each track in the power of all of them, |E_i|^2 / sum |E_j|^2.
-
-    Arguments
-    ---------
-    spectra : sequence of numpy.ndarray, C of [F, L]
-        Of the tracks that make up the mixture.
-    mixture : numpy.ndarray, [F, L]
-    floor : float
-        In dB; where the mixture lies under it there is no mask.
-
-    Returns
-    -------
-    numpy.ndarray, [C, F, L]
-        In [0, 1]; NaN where there is no mask, or all tracks are silent.
+    """Share of each of C tracks [F, L] in the power of all of them, |E_i|^2 /
+    sum |E_j|^2: in [0, 1]; NaN where all are silent, or the mixture [F, L] lies
+    under a floor in dB.
     """
     power = np.abs(np.stack(spectra)) ** 2
     total = power.sum(axis=0)
@@ -252,18 +225,9 @@ def _draw(figure, axes, bar, rate, values, low, high, colours, name):
 
 
 def embedding_picture(embeddings, speakers):
-    """The embeddings of bins in their two main directions.
-
-    Arguments
-    ---------
-    embeddings : numpy.ndarray, [P, D]
-    speakers : numpy.ndarray, [P]
-        The speaker that dominates each bin, from 0 on.
-
-    Returns
-    -------
-    dict or None
-        A `picture`; None where there are too few bins or dimensions.
+    """A `picture` of embeddings [P, D] of bins in their two main directions, by
+    the speaker, from 0 on, that dominates each [P]; None where there are too
+    few bins or dimensions.
     """
     from sklearn.decomposition import PCA
 
