@@ -68,13 +68,8 @@ def audio_info(path):
         When the file is missing, cut short or not a sound file.
     """
     with opened(path) as file:
-        return AudioInfo(
-            file.samplerate,
-            file.channels,
-            file.frames,
-            file.format,
-            file.subtype,
-        )
+        sizes = file.samplerate, file.channels, file.frames
+        return AudioInfo(*sizes, file.format, file.subtype)
 
 
 @contextlib.contextmanager

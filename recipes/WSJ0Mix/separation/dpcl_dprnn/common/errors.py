@@ -58,17 +58,8 @@ def first_line(error):
 
 
 def writing_error(path, error):
-    """Say what could not be written, why, and what to do about it.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file or folder.
-    error : OSError
-
-    Returns
-    -------
-    UserError
+    """The `UserError` that says what file or folder could not be written, why
+    (an `OSError`), and what to do about it.
 
     Example
     -------

@@ -69,7 +69,8 @@ def pass_over(error):
 def walk(folder, on_error=pass_over, above=frozenset()):
     """The files at any depth; hidden ones and hidden folders are left out.
 
-    Linked folders are followed, with no end where a link leads back up.
+    Linked folders are followed, unless a link leads back up. Yields paths, str,
+    in the system's order.
 
     Arguments
     ---------
@@ -79,11 +80,6 @@ def walk(folder, on_error=pass_over, above=frozenset()):
         Gets the `OSError` of each folder that cannot be read.
     above : frozenset
         The folders on the way here, by device and inode.
-
-    Yields
-    ------
-    str
-        The path of a file, in the system's order.
     """
     try:
         stat = os.stat(folder)

@@ -129,12 +129,8 @@ def exit_on_sigterm():
 def flush_output():
     """Write what standard output still holds, if there is one.
 
-    Raises
-    ------
-    UserError
-        When it cannot be written.
-    BrokenPipeError
-        When nobody reads it any more.
+    A `UserError` where it cannot be written, and a `BrokenPipeError` where
+    nobody reads it any more.
     """
     try:
         if sys.stdout is not None:  # closed
