@@ -31,12 +31,7 @@ from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
-from dpcl_dprnn.training.options import (
-    begin,
-    check_evaluation,
-    check_run_options,
-    open_loggers,
-)
+from dpcl_dprnn.training.options import begin, open_loggers
 from dpcl_dprnn.unmixing.counting import calibrated
 
 
@@ -52,13 +47,7 @@ class Separation(Engine):
         return separator
 
     def compute_forward(self, batch, stage):
-        """Separate a batch.
-
-        Arguments
-        ---------
-        batch : PaddedBatch
-            With `mixture` [B, T] and `sources` [B, T, C].
-        stage : sb.Stage
+        """Separate a batch, with `mixture` [B, T] and `sources` [B, T, C].
 
         Returns
         -------
@@ -93,18 +82,8 @@ class Separation(Engine):
         }
 
     def compute_objectives(self, predictions, batch, stage):
-        """The weighted sum of the losses of the heads that there are.
-
-        Arguments
-        ---------
-        predictions : dict
-            Of `compute_forward`.
-        batch : PaddedBatch
-        stage : sb.Stage
-
-        Returns
-        -------
-        torch.Tensor, a scalar
+        """The weighted sum of the losses of the heads that there are, a scalar
+        tensor, from what `compute_forward` gave.
         """
         mixture, sources = predictions["mixture"], predictions["sources"]
         lengths, separated = predictions["lengths"], predictions["separated"]
@@ -154,13 +133,7 @@ class Separation(Engine):
 
 
 def main(argv):
-    """Prepare, train and evaluate, as the hparams file says.
-
-    Arguments
-    ---------
-    argv : list of str
-        The command line after the program's name.
-    """
+    """Prepare, train and evaluate, as the command line and hparams file say."""
     with told_once():
         hparams_file, hparams, run_opts, settings = begin(argv)
         on_main(
@@ -171,7 +144,6 @@ def main(argv):
         )
         with exit_on_sigterm():
             datasets = make_datasets(hparams)
-        check_evaluation(hparams)
         valid_set = make_loader(
             Shard(datasets["valid"]), hparams["valid_dataloader_opts"]
         )
@@ -257,7 +229,6 @@ def make_brain(hparams, run_opts, settings):
             hparams["output_folder"],
         ),
     )
-    check_run_options(brain)
     brain.groups = speaker_groups(
         hparams["speaker_info"] or hparams["speech_folder"]
     )

@@ -55,8 +55,8 @@ TRAINED_WITH = (
 def begin(argv):
     """Begin a run, or go on with one.
 
-    Joins the other processes, reads the hparams, and refuses to go on with
-    others than the run began with.
+    Joins the other processes, reads and checks the hparams and SpeechBrain's
+    run options, and refuses to go on with others than the run began with.
 
     Arguments
     ---------
@@ -69,6 +69,10 @@ def begin(argv):
     hparams : dict
     run_opts : speechbrain.utils.run_opts.RunOptions
     settings : resuming.Settings
+
+    Raises
+    ------
+    UserError
     """
     hparams_file, run_opts, overrides = parse_command_line(argv)
     if run_opts.debug and "WORLD_SIZE" in os.environ:
@@ -76,39 +80,31 @@ def begin(argv):
     try:
         sb.utils.distributed.ddp_init_group(run_opts)
     except ValueError as error:  # more processes than GPUs
-        raise UserError(f"{first_line(error)}") from error
+        raise UserError(first_line(error)) from error
     if run_opts.device == "cpu":
         reuse_memory()
     hparams, overrides = load_hparams(hparams_file, overrides)
     text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
-    force = settle_run_options(hparams, run_opts)
+    given = run_opts.overridden_args
+    force = {
+        name: run_opts[name]
+        if name in given
+        else hparams.get(name, run_opts[name])
+        for name in TRAINED_WITH
+    }
     settings = Settings(text, overrides, force)
     if not (run_opts.test_only or run_opts.debug):
         on_main(settings.check, checkpointer=hparams["checkpointer"])
+    settle_run_options(hparams, run_opts, force)
+    check_noise(hparams)
     return hparams_file, hparams, run_opts, settings
 
 
 def open_loggers(text_logger, extra, folder):
-    """The text log, and another one beside it.
+    """SpeechBrain's loggers of an experiment's folder, on the main process.
 
-    Arguments
-    ---------
-    text_logger : callable
-        Makes SpeechBrain's.
-    extra : str, optional
-        "tensorboard" or "wandb".
-    folder : str
-        Of the experiment.
-
-    Returns
-    -------
-    list of speechbrain.utils.train_logger.TrainLogger
-        Empty on all processes but the main one.
-
-    Raises
-    ------
-    UserError
-        When the extra one is not known or not installed.
+    The first is made by `text_logger`. An extra one, "tensorboard" or "wandb",
+    that is not known or not installed is a `UserError`.
     """
     if extra not in (None, "tensorboard", "wandb"):
         raise UserError(
@@ -145,15 +141,15 @@ class _Tensorboard:
 
         self.logger = TensorboardLogger(folder)
 
-    def log_stats(self, stats_meta, *stats, **named):
+    def log_stats(self, meta, train_stats=None, valid_stats=None, **test):
         """As SpeechBrain's loggers do."""
-        before = stats_meta.get("epoch", stats_meta.get("epoch loaded")) - 1
-        parts = dict(zip(("train", "valid", "test"), stats, strict=False))
-        for name in ("train", "valid", "test"):
-            part = parts.get(name, named.get(f"{name}_stats")) or {}
-            self.logger.global_step[name] = dict.fromkeys(part, before)
-        self.logger.global_step["meta"] = before
-        self.logger.log_stats(stats_meta, *stats, **named)
+        before = meta.get("epoch", meta.get("epoch loaded")) - 1
+        stats = {"train_stats": train_stats, "valid_stats": valid_stats, **test}
+        self.logger.global_step = {"meta": before} | {
+            name.removesuffix("_stats"): dict.fromkeys(part or (), before)
+            for name, part in stats.items()
+        }
+        self.logger.log_stats(meta, **stats)
 
 
 def parse_command_line(argv):
@@ -162,12 +158,8 @@ def parse_command_line(argv):
     SpeechBrain splits values that hold an "=", which stay whole here, and
     trips over a key that is given twice, of which the last one counts here,
     and over `--remove_vector_weight_decay=False` where the file has it True.
-    Where there is no GPU, the CPU is the default.
-
-    Arguments
-    ---------
-    argv : list of str
-        The command line after the program's name.
+    Where there is no GPU, the CPU is the default; a GPU that is asked for and
+    not there is a `UserError`.
 
     Returns
     -------
@@ -175,11 +167,6 @@ def parse_command_line(argv):
     run_opts : speechbrain.utils.run_opts.RunOptions
     overrides : str
         YAML.
-
-    Raises
-    ------
-    UserError
-        When the device is not there.
     """
     whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
     # SpeechBrain's flags know no "=False" to set back what the file sets.
@@ -226,8 +213,7 @@ def load_hparams(path, overrides):
     Raises
     ------
     UserError
-        When the file or an override is not valid, an override is not a key
-        of the file, or a key that has to be given is not.
+        When the file or an override is not valid, or a key is missing.
     """
     # Of plots, that are not made. Its level would not do: SpeechBrain sets it.
     logging.getLogger("speechbrain.utils.train_logger").addFilter(
@@ -337,33 +323,12 @@ def _check_values(settings, path):
         )
 
 
-def settle_run_options(hparams, run_opts):
+def settle_run_options(hparams, run_opts, force):
     """Check and mend SpeechBrain's run options, as far as it would not.
 
-    Arguments
-    ---------
-    hparams : dict
-        Of two intervals of checkpoints, which SpeechBrain refuses, the one
-        on the command line is left.
-    run_opts : speechbrain.utils.run_opts.RunOptions
-        Of the command line.
-
-    Returns
-    -------
-    dict
-        Those in force that training depends on.
-
-    Raises
-    ------
-    UserError
+    Of two intervals of checkpoints, which it refuses, the one on the command
+    line is left. `force` has the options in force that training depends on.
     """
-    given = run_opts.overridden_args
-    force = {
-        name: run_opts[name]
-        if name in given
-        else hparams.get(name, run_opts[name])
-        for name in TRAINED_WITH
-    }
     factor = force["grad_accumulation_factor"]
     if not isinstance(factor, int) or factor < 1:
         raise UserError(
@@ -374,46 +339,28 @@ def settle_run_options(hparams, run_opts):
         raise UserError(
             "--precision=fp16 is for GPUs. Use bf16 or fp32 on a CPU."
         )
+    if force["max_grad_norm"] <= 0:  # it would turn the gradients around
+        raise UserError(
+            f"max_grad_norm is {force['max_grad_norm']}; a number above 0 is "
+            "needed. A very large one switches clipping off."
+        )
+    given = run_opts.overridden_args
+    if "optimizer_step_limit" in given:  # it takes it as text
+        try:
+            run_opts.optimizer_step_limit = int(run_opts.optimizer_step_limit)
+        except ValueError as error:
+            raise UserError(
+                f"optimizer_step_limit is {run_opts.optimizer_step_limit!r}; a "
+                "whole number is needed."
+            ) from error
     intervals = ("ckpt_interval_minutes", "ckpt_interval_steps")
     for one, other in (intervals, intervals[::-1]):
         if one in given and other not in given and other in hparams:
             hparams[other] = 0
-    return force
 
 
-def check_run_options(brain):
-    """Mend or refuse SpeechBrain's run options, wherever they were given.
-
-    Arguments
-    ---------
-    brain : speechbrain.Brain
-        What has taken them from the command line or the hparams.
-    """
-    if brain.max_grad_norm <= 0:  # SpeechBrain would turn the gradients around
-        raise UserError(
-            f"max_grad_norm is {brain.max_grad_norm}; a number above 0 is "
-            "needed. A very large one switches clipping off."
-        )
-    if brain.optimizer_step_limit is not None:
-        # SpeechBrain takes it from the command line as text.
-        try:
-            brain.optimizer_step_limit = int(brain.optimizer_step_limit)
-        except ValueError as error:
-            raise UserError(
-                f"optimizer_step_limit is {brain.optimizer_step_limit!r}; a "
-                "whole number is needed."
-            ) from error
-
-
-def check_evaluation(hparams):
-    """Refuse what would end, or spoil, the evaluation after training.
-
-    Raises
-    ------
-    UserError
-        When voices are to sum to mixtures with noise, or the packages that
-        the report needs are not installed.
-    """
+def check_noise(hparams):
+    """Refuse to have voices sum to mixtures with noise."""
     noisy = hparams["mixture_type"] == "both" or (
         hparams["speech_folder"] and hparams["dynamic_mixing"]["noise_folder"]
     )
@@ -422,9 +369,3 @@ def check_evaluation(hparams):
             "The mixtures have noise, which mixture_consistency would put into "
             "the voices. Set --mixture_consistency=False."
         )
-    for name in ("jinja2", "matplotlib"):
-        if importlib.util.find_spec(name) is None:
-            raise UserError(
-                f"The report needs {name}, which is not installed. Run pip "
-                "install -r extra_requirements.txt."
-            )
