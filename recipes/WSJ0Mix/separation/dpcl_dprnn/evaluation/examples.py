@@ -15,16 +15,8 @@ POINTS = 1500  # embeddings to keep of each
 
 
 def write_examples(evaluation, dataset):
-    """Keep the best, the median and the worst utterance of a test set.
-
-    As NumPy archives in `output_folder`/examples.
-
-    Arguments
-    ---------
-    evaluation : scoring.Evaluation
-        With the scores of all utterances.
-    dataset : Dataset
-        The test set.
+    """Keep the best, the median and the worst utterance of a test set, by its
+    `scoring.Evaluation`, as NumPy archives in `output_folder`/examples.
     """
     folder = pathlib.Path(evaluation.folder, "examples")
     shutil.rmtree(folder, ignore_errors=True)
@@ -37,14 +29,9 @@ def write_examples(evaluation, dataset):
 
 @torch.no_grad()
 def make_example(evaluation, item):
-    """What is kept of an utterance, an item of a dataset.
-
-    Returns
-    -------
-    dict
-        `name`, `rate`, `mixture` [T], `sources` [C, T], the voices of each
-        head [C, T], and of a sample of bins the `embeddings` [P, D] and
-        `speakers` [P].
+    """What is kept of an utterance, an item of a dataset: `name`, `rate`,
+    `mixture` [T], `sources` [C, T], the voices of each head [C, T], and of a
+    sample of bins the `embeddings` [P, D] and `speakers` [P].
     """
     unmixer = evaluation.unmixer
     device = next(unmixer.separator.parameters()).device

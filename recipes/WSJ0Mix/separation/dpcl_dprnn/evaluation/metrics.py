@@ -49,8 +49,7 @@ def score_utterance(mixture, estimates, sources, rate=None, baseline=None):
     estimates : numpy.ndarray, [C, T]
     sources : numpy.ndarray, [C, T]
     rate : int, optional
-        Sampling rate in Hz; with it `pesq` and `stoi` are computed where
-        their packages are installed.
+        In Hz; with it `pesq` and `stoi` are computed where they are installed.
     baseline : tuple of numpy.ndarray, optional
         Of `baseline_of`, where it is known.
 
@@ -127,20 +126,12 @@ def si_snr_of(estimates, sources):
 
 
 def sdr(estimates, sources):
-    """Signal-to-distortion ratio of estimate i against source i.
+    """Signal-to-distortion ratio [C] of estimate i [C, T] against source i
+    [C, T], within +-100 dB; NaN where a source is silent or not longer than the
+    filter.
 
     BSS Eval version 3 with a 512-tap filter, by fast_bss_eval (Scheibler,
     arXiv 2110.06440).
-
-    Arguments
-    ---------
-    estimates : numpy.ndarray, [C, T]
-    sources : numpy.ndarray, [C, T]
-
-    Returns
-    -------
-    numpy.ndarray, [C], within +-100 dB; NaN where a source is silent or not
-    longer than the filter
     """
     scores = np.full(len(sources), np.nan)
     if sources.shape[-1] <= SDR_FILTER:
@@ -167,13 +158,8 @@ def _mean(values):
 
 
 def perceptual_metrics():
-    """PESQ and STOI, as far as the `metrics` extra is installed.
-
-    Returns
-    -------
-    dict of str to callable
-        Each takes (source [T], estimate [T], rate in Hz) and gives a float,
-        NaN where the score is not defined.
+    """PESQ and STOI, as far as the `metrics` extra is installed: functions of
+    source [T], estimate [T] and rate in Hz, NaN where a score is not defined.
     """
     known = {"pesq": ("pesq", _pesq), "stoi": ("pystoi", _stoi)}
     return {

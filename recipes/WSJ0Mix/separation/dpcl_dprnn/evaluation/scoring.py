@@ -99,19 +99,11 @@ class Evaluation:
                 self.facts[snt_id][f"ideal_{name}_i"] = gain
 
     def add(self, snt_id, mixture, sources, separated):
-        """Score one utterance.
+        """Score one utterance: `mixture` [T] and `sources` [C, T], tensors, and
+        the `separator.Separated` of a batch of one.
 
         It is separated into as many voices as there are: silent sources do
         not count.
-
-        Arguments
-        ---------
-        snt_id : str
-            Name of the utterance.
-        mixture : torch.Tensor, [T]
-        sources : torch.Tensor, [C, T]
-        separated : separator.Separated
-            Of a batch of one.
         """
         sources = audible(sources)
         voices = self.voices(mixture, sources, separated)
@@ -178,10 +170,8 @@ class Evaluation:
             write_wav(path, voice, self.sample_rate)
 
     def collect(self):
-        """Bring the scores of all processes together, sorted by utterance.
-
-        Every process has to call this. Processes may hold the same
-        utterance; it counts once.
+        """Bring the scores of all processes, which have to call this, together,
+        sorted by utterance; one that several hold counts once.
         """
         held = (self.scores, self.facts, self.speakers)
         scores, facts, speakers = zip(*gather(held), strict=True)
@@ -193,19 +183,11 @@ class Evaluation:
         }
 
     def write(self, **about):
-        """Write a CSV for each head, and summary.json.
+        """Write a CSV for each head, and summary.json, which is returned.
 
-        Arguments
-        ---------
-        **about
-            Facts about the run, to go into summary.json as they are; but of
-            lists the items become one text.
-
-        Returns
-        -------
-        dict
-            What summary.json holds: the facts, and mean, standard deviation
-            and count of each score of each head.
+        It holds what is given `about` the run, in which the items of lists
+        become one text, and mean, standard deviation and count of each score
+        of each head.
         """
         heads = {}
         for head, utterances in self.scores.items():

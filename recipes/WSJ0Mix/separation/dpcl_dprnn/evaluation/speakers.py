@@ -36,19 +36,10 @@ def level_difference(sources):
 
 
 def ideal_voices(mixture, sources, sample_rate):
-    """What the ideal binary mask gives, the ceiling of binary masks.
+    """What the ideal binary mask, the ceiling of binary masks, makes of tensors
+    `mixture` [T] and `sources` [C, T]: [C, T].
 
     On an STFT with windows of 32 ms and a hop of 8 ms.
-
-    Arguments
-    ---------
-    mixture : torch.Tensor, [T]
-    sources : torch.Tensor, [C, T]
-    sample_rate : int
-
-    Returns
-    -------
-    torch.Tensor, [C, T]
     """
     n_fft, hop = sample_rate * 4 // 125, sample_rate // 125
     encoder = STFTEncoder(n_fft, hop).to(sources.device)
@@ -124,20 +115,10 @@ def _read(path):
 
 
 def groups_of(snt_id, groups):
-    """The groups of a mixture's speakers, in their order.
+    """The groups, of `speaker_groups`, of a mixture's speakers in their order,
+    by its name, see `names.utterances_and_gains`; [] when one is unknown.
 
-    Arguments
-    ---------
-    snt_id : str
-        The mixture's name, see `names.utterances_and_gains`. Utterances begin
-        with the name of their speaker.
-    groups : dict of str to str
-        Of `speaker_groups`.
-
-    Returns
-    -------
-    list of str
-        [] when a speaker is unknown.
+    Utterances begin with the name of their speaker.
 
     Example
     -------

@@ -94,29 +94,19 @@ def new_axes(xlabel, ylabel, size=SIZE):
 
 
 def picture(figure, alt):
-    """Turn a figure into what an `<img>` needs.
-
-    Arguments
-    ---------
-    figure : matplotlib.figure.Figure
-    alt : str
-        What it shows, for those who cannot see it.
-
-    Returns
-    -------
-    dict
-        `src` (a data URL of a PNG), `alt`, `width` and `height` in pixels.
+    """Turn a figure into what an `<img>` needs: `src` (a data URL of a PNG),
+    `alt` (what it shows, in words), `width` and `height` in pixels.
     """
     content = io.BytesIO()
     # Without the version of matplotlib, so that equal figures are equal.
     figure.savefig(content, format="png", metadata={"Software": None})
-    width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+    width, height = (figure.get_size_inches() * figure.dpi).astype(int).tolist()
     data = base64.b64encode(content.getvalue()).decode("ascii")
     return {
         "src": f"data:image/png;base64,{data}",
         "alt": alt,
-        "width": int(width),
-        "height": int(height),
+        "width": width,
+        "height": height,
     }
 
 

@@ -62,22 +62,11 @@ class Results:
 
 
 def read_results(folder):
-    """Read an output folder.
+    """The `Results` in an output folder.
 
-    Arguments
-    ---------
-    folder : str or Path
-        With summary.json and the results of at least one head; test_set.csv,
-        test_speakers.csv, examples/*.npz and train_log.txt may be missing.
-
-    Returns
-    -------
-    Results
-
-    Raises
-    ------
-    UserError
-        When summary.json or the results are missing, or any file is broken.
+    A `UserError` where summary.json, or the results of a head that it names,
+    are missing, or any file is broken. test_set.csv, test_speakers.csv,
+    examples/*.npz and train_log.txt may be missing.
     """
     folder = pathlib.Path(folder)
     path = folder / "summary.json"
@@ -103,10 +92,10 @@ def read_results(folder):
         note for name, note in MISSING.items() if not any(folder.glob(name))
     ]
     test_set, speakers, log = {}, [], []
-    if (folder / TEST_SET).exists():
-        test_set = read_table(folder / TEST_SET, OF_TEST_SET)
-    if (folder / SPEAKERS).exists():
-        speakers = read_rows(folder / SPEAKERS, OF_SPEAKERS)
+    if (path := folder / TEST_SET).exists():
+        test_set = read_table(path, OF_TEST_SET)
+    if (path := folder / SPEAKERS).exists():
+        speakers = read_rows(path, OF_SPEAKERS)
     if (path := folder / "train_log.txt").exists():
         with reading(path):
             log = read_log(path)

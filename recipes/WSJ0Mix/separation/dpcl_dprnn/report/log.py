@@ -8,20 +8,10 @@ ITEM = re.compile(r"(?:^|, | - )([^,:]+): ([^,\s]+)")
 
 
 def read_log(path):
-    """Read the epochs of a log.
+    """Read the epochs of a log, `{"epoch": 3.0, "train pit": -10.0, ...}`.
 
     A resumed run may log an epoch again. It goes on from there, so an epoch
     replaces all that the log had from its number on.
-
-    Arguments
-    ---------
-    path : str or Path
-        A log of `speechbrain.utils.train_logger.FileTrainLogger`.
-
-    Returns
-    -------
-    list of dict
-        `{"epoch": 3.0, "lr": 0.00177, "train pit": -10.0, ...}`, in order.
     """
     epochs = []
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -38,19 +28,11 @@ def read_log(path):
 
 
 def curves(epochs):
-    """Sort the numbers of a log into curves.
+    """Sort the epochs of `read_log` into `{part: {stage: (epochs, values)}}`.
 
-    Arguments
-    ---------
-    epochs : list of dict
-        Of `read_log`.
-
-    Returns
-    -------
-    dict
-        `{part: {stage: (epochs, values)}}`; the total loss comes first, the
-        learning rate (of no stage) and the seconds of an epoch last. Parts
-        of the loss that are always 0, as they do not apply, are left out.
+    The total loss comes first, the learning rate (of no stage) and the seconds
+    of an epoch last. Parts of the loss that are always 0, as they do not
+    apply, are left out.
 
     Example
     -------

@@ -80,20 +80,11 @@ def _track(example, name, number, scale, samples, spectrum, mask):
 
 
 def stft(signal, rate):
-    """Short-time Fourier transform, Hann window of 32 ms, a quarter's hop.
+    """Short-time Fourier transform [F, L] of samples [T] at a rate in Hz, with a
+    Hann window of 32 ms and a quarter's hop.
 
-    Arguments
-    ---------
-    signal : numpy.ndarray, [T]
-        Full scale at 1.0.
-    rate : int
-        Samples per second.
-
-    Returns
-    -------
-    numpy.ndarray, [F, L]
-        Complex; a sine of full scale has magnitude 1. Frame l is centred on
-        sample l * hop.
+    Complex; a sine of full scale, 1.0, has magnitude 1. Frame l is centred on
+    sample l * hop.
 
     Example
     -------
@@ -120,17 +111,8 @@ def decibels(spectrum):
 
 
 def shared_scale(spectra):
-    """One colour scale for all spectrograms of an example.
-
-    Arguments
-    ---------
-    spectra : iterable of numpy.ndarray, [F, L]
-        Of `stft`.
-
-    Returns
-    -------
-    tuple of float
-        Its ends in dB: the loudest bin of all, and `RANGE` below it.
+    """One colour scale for all spectra of `stft`, by its ends in dB: `RANGE`
+    below the loudest bin of all, and that.
 
     Example
     -------
@@ -154,20 +136,8 @@ def ratio_masks(spectra, mixture, floor):
 
 
 def track_figure(spectrum, scale, rate, mask=None):
-    """Spectrogram of a track and, below it, its mask.
-
-    Arguments
-    ---------
-    spectrum : numpy.ndarray, [F, L]
-    scale : tuple of float
-        Of `shared_scale`.
-    rate : int
-        Samples per second.
-    mask : numpy.ndarray, [F, L], optional
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    """A figure with the spectrum [F, L] of a track, on a `shared_scale`, and,
+    below it, its mask [F, L]; the rate is in Hz.
     """
     from matplotlib.figure import Figure
 

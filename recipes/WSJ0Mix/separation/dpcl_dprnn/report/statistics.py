@@ -24,19 +24,10 @@ class Statistic(typing.NamedTuple):
 
 
 def describe(values):
-    """Mean, median and the mean's confidence interval.
+    """The `Statistic` of values [utterances], of which NaN ones do not count.
 
-    The interval is of the percentile bootstrap (Efron, 1979).
-
-    Arguments
-    ---------
-    values : sequence of float, [utterances]
-        NaN ones do not count.
-
-    Returns
-    -------
-    Statistic
-        Without an interval for fewer than `FEWEST` values.
+    The interval is of the percentile bootstrap (Efron, 1979); fewer than
+    `FEWEST` values have none.
 
     Example
     -------
@@ -86,39 +77,18 @@ def proportion(right):
 
 
 def column(rows, name, ids=None):
-    """The values of one column.
-
-    Arguments
-    ---------
-    rows : dict
-        `{utterance: {column: value}}`.
-    name : str
-    ids : sequence of str, optional
-        Which utterances, all by default; NaN for those that are not there.
-
-    Returns
-    -------
-    numpy.ndarray, [utterances]
+    """The values [utterances] of one column of `{utterance: {column: value}}`,
+    of all utterances or of some; NaN where there is none.
     """
     ids = rows if ids is None else ids
     return np.array([rows.get(i, {}).get(name, math.nan) for i in ids])
 
 
 def by_label(labels, gains):
-    """Describe the values of each label.
+    """Describe the values `{head: values [N]}` of each label [N], "" for none.
 
-    Arguments
-    ---------
-    labels : sequence of str, [N]
-        "" for none.
-    gains : dict
-        `{head: values [N]}`.
-
-    Returns
-    -------
-    list of tuple
-        Each label, sorted, with the `Statistic` of each head; without labels
-        that have no defined value.
+    Gives (label, [`Statistic` of each head]), sorted, without labels that have
+    no defined value.
 
     Example
     -------
@@ -171,19 +141,12 @@ def failures(heads):
 
 
 def confusion(test_set):
-    """How many speakers there are against how many were found.
+    """How many speakers there are against how many were found, from `{utterance:
+    {"num_spks", "counted", "confidence"}}`.
 
-    Arguments
-    ---------
-    test_set : dict
-        `{utterance: {"num_spks", "counted", "confidence"}}`.
-
-    Returns
-    -------
-    dict or None
-        `true` and `counted` numbers, `matrix` [true][counted] of utterances,
-        `right` (`Statistic` of 0 and 1, see `proportion`), `confidence` (means
-        of right and of wrong ones); None where nothing was counted.
+    `true` and `counted` numbers, `matrix` [true][counted] of utterances,
+    `right` (see `proportion`), `confidence` (means of right and of wrong ones);
+    None where nothing was counted.
     """
     names = ("num_spks", "counted", "confidence")
     facts = np.array([column(test_set, name) for name in names])

@@ -98,10 +98,7 @@ def groups(heads, test_set):
     kinds = {
         "speakers": by_label(numbers, gains),
         "genders": by_label(genders, gains),
-        "level difference": [
-            (f"{_level(ends)} dB", statistics)
-            for ends, statistics in _by_level(heads, test_set)
-        ],
+        "level difference": _in_db(_by_level(heads, test_set)),
     }
     return [(kind, rows) for kind, rows in kinds.items() if rows]
 
@@ -121,6 +118,10 @@ def _level(ends, to=" to "):
     if math.isinf(ends[0]):
         return f"under {high}"
     return f"over {low}" if math.isinf(ends[1]) else f"{low}{to}{high}"
+
+
+def _in_db(classes):
+    return [(f"{_level(ends)} dB", statistics) for ends, statistics in classes]
 
 
 def failure_context(heads, test_set, speakers):
@@ -180,10 +181,7 @@ def speaker_context(speakers, heads):
         return None
     inputs = column(rows, "si-snr")
     kinds = {
-        "input": [
-            (f"{_level(ends)} dB", statistics)
-            for ends, statistics in by_class(inputs, INPUT_ENDS, gains)
-        ],
+        "input": _in_db(by_class(inputs, INPUT_ENDS, gains)),
         "speaker": by_label([row.get("group", "") for row in speakers], gains),
     }
     return {
