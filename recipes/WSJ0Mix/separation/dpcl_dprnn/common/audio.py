@@ -147,18 +147,8 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None, finite=True):
 
 
 def resample(samples, rate, wanted):
-    """Change the sampling rate, by MATLAB's `resample` filter.
-
-    Arguments
-    ---------
-    samples : numpy.ndarray, [T]
-        Floating point.
-    rate, wanted : int
-        Samples per second, now and then.
-
-    Returns
-    -------
-    numpy.ndarray, [ceil(T * wanted / rate)]
+    """Change the sampling rate, in Hz, of floating-point samples [T] to another,
+    by MATLAB's `resample` filter: [ceil(T * wanted / rate)].
 
     Example
     -------

@@ -38,13 +38,8 @@ def told_once():
 
 
 class Stopped(Exception):
-    """Training was asked to stop, and can go on later from what it has saved.
-
-    Arguments
-    ---------
-    message : str
-    together : bool
-        Whether all processes stop at the same point.
+    """Training was asked to stop, and can go on later from what it has saved;
+    `together` is whether all processes stop at the same point.
     """
 
     def __init__(self, message, together=True):

@@ -16,22 +16,9 @@ def atomic_path(path):
     """Give a temporary path that becomes `path` only if the block succeeds.
 
     A reader therefore sees the old file or the whole new one, never a part.
-    Missing parent folders are made.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file to write.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to write; same folder and suffix, hidden name.
-
-    Raises
-    ------
-    UserError
-        When the file cannot be written, see `errors.writing_error`.
+    Missing parent folders are made. The temporary path has the same folder and
+    suffix, and a hidden name. What cannot be written is a `UserError`, see
+    `errors.writing_error`.
     """
     path = pathlib.Path(path)
     temporary = None
