@@ -31,7 +31,7 @@ from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
-from dpcl_dprnn.training.options import begin, open_loggers
+from dpcl_dprnn.training.options import begin, check_noise, open_loggers
 from dpcl_dprnn.unmixing.counting import calibrated
 
 
@@ -62,10 +62,9 @@ class Separation(Engine):
         lengths = (relative * mixture.shape[1]).round().long()
         each = None
         if stage == sb.Stage.TRAIN:
-            if self.hparams.train_mixing is not None:
-                mixture, sources, lengths = self.hparams.train_mixing(
-                    mixture, sources, lengths
-                )
+            mixing = self.hparams.train_mixing
+            if mixing is not None:
+                mixture, sources, lengths = mixing(mixture, sources, lengths)
             self.seed_step(place()[0] + 1)  # dropout is each process's own
             separated = self.modules.separator(mixture)
         else:
@@ -82,9 +81,7 @@ class Separation(Engine):
         }
 
     def compute_objectives(self, predictions, batch, stage):
-        """The weighted sum of the losses of the heads that there are, a scalar
-        tensor, from what `compute_forward` gave.
-        """
+        """The weighted sum, a scalar, of the losses of the heads there are."""
         mixture, sources = predictions["mixture"], predictions["sources"]
         lengths, separated = predictions["lengths"], predictions["separated"]
         parts = {}
@@ -108,13 +105,11 @@ class Separation(Engine):
 
     def score(self, predictions, ids):
         """Score all heads on each utterance of a batch."""
-        lengths = predictions["lengths"].tolist()
-        for index, (name, length) in enumerate(zip(ids, lengths, strict=True)):
+        names = ("mixture", "sources", "lengths", "each")
+        rows = zip(ids, *(predictions[name] for name in names), strict=True)
+        for name, mixture, sources, length, separated in rows:
             self.evaluation.add(
-                name,
-                predictions["mixture"][index, :length],
-                predictions["sources"][index, :, :length],
-                predictions["each"][index],
+                name, mixture[:length], sources[:, :length], separated
             )
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -144,6 +139,7 @@ def main(argv):
         )
         with exit_on_sigterm():
             datasets = make_datasets(hparams)
+        check_noise(hparams)
         valid_set = make_loader(
             Shard(datasets["valid"]), hparams["valid_dataloader_opts"]
         )

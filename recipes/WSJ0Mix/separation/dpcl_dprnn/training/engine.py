@@ -128,21 +128,8 @@ class Engine(sb.Brain):
         self.due = GO_ON  # what all processes have agreed on
 
     def fit(self, epoch_counter, train_set, valid_set=None, **options):
-        """See the parent.
-
-        Arguments
-        ---------
-        epoch_counter : iterable
-        train_set : torch.utils.data.DataLoader
-            Of `batches.make_training_loader`.
-        valid_set : torch.utils.data.DataLoader, optional
-        **options
-            Further ones of the parent.
-
-        Raises
-        ------
-        Stopped
-            After SIGTERM, when all is saved.
+        """See the parent; `train_set` is one of `batches.make_training_loader`.
+        Raises `Stopped` after SIGTERM, when all is saved.
         """
         self.train_sampler = train_set.batch_sampler
         with sigterm_calls(self.on_sigterm):
@@ -360,16 +347,8 @@ class Engine(sb.Brain):
         return gradient_shares(parts, parameters)
 
     def total_loss(self, parts, weights):
-        """The weighted sum of the parts of the loss, kept for the log.
-
-        Arguments
-        ---------
-        parts : dict of str to torch.Tensor, [B]
-        weights : dict of str to float
-
-        Returns
-        -------
-        torch.Tensor, a scalar: the mean over the batch
+        """The weighted sum of the parts of the loss, `{name: tensor [B]}`, kept
+        for the log; its mean over the batch is returned, a scalar tensor.
         """
         self.weighted = {name: weights[name] * v for name, v in parts.items()}
         total = sum(self.weighted.values())
@@ -416,15 +395,12 @@ class Engine(sb.Brain):
         return loss
 
     def stage_averages(self):
-        """Averages of the stage, over all processes.
+        """Averages of the stage, over all processes, by name.
 
-        Returns
-        -------
-        dict of str to float
-            Of each part of the loss, over utterances; in training also the
-            gradient's norm before clipping, the parts' shares of the gradient
-            and the seconds. The number of steps, or batches, with a loss
-            that is not finite, if there are any.
+        Of each part of the loss, over utterances; in training also the
+        gradient's norm before clipping, the parts' shares of the gradient and
+        the seconds. The number of steps, or batches, with a loss that is not
+        finite, if there are any.
         """
         if self.stage == sb.Stage.VALID:
             self.averaged.exchange()

@@ -34,6 +34,9 @@ RANGES = {
     "training_crop": (1e-9, math.inf),
     "max_batch_seconds": (1e-9, math.inf, "null"),
     "lr": (0, math.inf),
+    # SpeechBrain would turn the gradients around by a negative one.
+    "max_grad_norm": (1e-9, math.inf),
+    "grad_accumulation_factor": (1, math.inf, "whole"),
     "warmup_steps": (0, math.inf),
     "lr_fall": (0, 1),
     "clip_quantile": (0, 1, "null"),
@@ -43,6 +46,8 @@ RANGES = {
     "number_of_epochs": (1, math.inf),
 }
 NEEDED = ("num_spks", "sample_rate", "batch_size", "seed", "training_crop")
+# What a reference raises, or what a file builds
+BROKEN = (AttributeError, ImportError, KeyError, TypeError, ValueError)
 # Run options that are as good as hparams
 TRAINED_WITH = (
     "precision",
@@ -96,7 +101,6 @@ def begin(argv):
     if not (run_opts.test_only or run_opts.debug):
         on_main(settings.check, checkpointer=hparams["checkpointer"])
     settle_run_options(hparams, run_opts, force)
-    check_noise(hparams)
     return hparams_file, hparams, run_opts, settings
 
 
@@ -197,23 +201,9 @@ def _is_flag(argument):
 def load_hparams(path, overrides):
     """Read a HyperPyYAML file.
 
-    Arguments
-    ---------
-    path : str
-        The file.
-    overrides : str
-        YAML of the keys to set.
-
-    Returns
-    -------
-    hparams : dict
-    overrides : str
-        Those given, and an empty `data_folder` where a `speech_folder` does.
-
-    Raises
-    ------
-    UserError
-        When the file or an override is not valid, or a key is missing.
+    Returns the hparams and the overrides, YAML, to which an empty `data_folder`
+    is added where a `speech_folder` does. A file or an override that is not
+    valid, or a key that is missing, is a `UserError`.
     """
     # Of plots, that are not made. Its level would not do: SpeechBrain sets it.
     logging.getLogger("speechbrain.utils.train_logger").addFilter(
@@ -248,13 +238,7 @@ def load_hparams(path, overrides):
             f"Cannot write to {error.filename} ({error.strerror}). Choose "
             "another --output_folder."
         ) from error
-    except (
-        AttributeError,
-        ImportError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # of a reference, or of what the file builds
+    except BROKEN as error:
         raise UserError(_explain(error, path)) from error
 
 
@@ -296,22 +280,9 @@ def _explain(error, path):
 
 def _check_values(settings, path):
     """Refuse values whose failure, later on, would not name them."""
-    for key, (lowest, highest, *more) in RANGES.items():
-        value = settings.get(key)
-        absent = "null" in more or key not in {*settings, *NEEDED}
-        if hasattr(value, "tag") or (value is None and absent):
-            continue  # a reference, not yet a value; or none
-        kind = int if "whole" in more else int | float
-        number = isinstance(value, kind) and not isinstance(value, bool)
-        if not number or not lowest <= value <= highest:
-            limit = f"from {lowest:.0f} to {highest:.0f}"
-            if highest == math.inf:
-                limit = "above 0" if lowest else "of 0 or more"
-            raise UserError(
-                f"{key} is {value!r} in {path} or on the command line; a "
-                f"{'whole ' if 'whole' in more else ''}number {limit} is "
-                f"needed{', or null' if 'null' in more else ''}."
-            )
+    for key in RANGES:
+        if key in settings or key in NEEDED:
+            _check_range(key, settings.get(key), path)
     if settings.get("speech_folder") and not settings.get("speech_cache"):
         raise UserError(
             "speech_cache is empty. Name a folder for the decoded speech."
@@ -323,26 +294,35 @@ def _check_values(settings, path):
         )
 
 
+def _check_range(key, value, path):
+    """Refuse what is not one of the numbers of `RANGES`."""
+    lowest, highest, *more = RANGES[key]
+    if hasattr(value, "tag") or (value is None and "null" in more):
+        return  # a reference, not yet a value; or none
+    kind = int if "whole" in more else int | float
+    number = isinstance(value, kind) and not isinstance(value, bool)
+    if not number or not lowest <= value <= highest:
+        limit = f"from {lowest:.0f} to {highest:.0f}"
+        if highest == math.inf:
+            limit = "above 0" if lowest else "of 0 or more"
+        raise UserError(
+            f"{key} is {value!r} in {path} or on the command line; a "
+            f"{'whole ' if 'whole' in more else ''}number {limit} is "
+            f"needed{', or null' if 'null' in more else ''}."
+        )
+
+
 def settle_run_options(hparams, run_opts, force):
     """Check and mend SpeechBrain's run options, as far as it would not.
 
     Of two intervals of checkpoints, which it refuses, the one on the command
     line is left. `force` has the options in force that training depends on.
     """
-    factor = force["grad_accumulation_factor"]
-    if not isinstance(factor, int) or factor < 1:
-        raise UserError(
-            f"grad_accumulation_factor is {factor!r}; a whole number above 0 "
-            "is needed."
-        )
+    for key in ("grad_accumulation_factor", "max_grad_norm"):
+        _check_range(key, force[key], run_opts.param_file)
     if force["precision"] == "fp16" and run_opts.device == "cpu":
         raise UserError(
             "--precision=fp16 is for GPUs. Use bf16 or fp32 on a CPU."
-        )
-    if force["max_grad_norm"] <= 0:  # it would turn the gradients around
-        raise UserError(
-            f"max_grad_norm is {force['max_grad_norm']}; a number above 0 is "
-            "needed. A very large one switches clipping off."
         )
     given = run_opts.overridden_args
     if "optimizer_step_limit" in given:  # it takes it as text
