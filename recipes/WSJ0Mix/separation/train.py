@@ -31,12 +31,7 @@ from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
-from dpcl_dprnn.training.options import (
-    begin,
-    check_evaluation,
-    check_run_options,
-    open_loggers,
-)
+from dpcl_dprnn.training.options import begin, check_evaluation, open_loggers
 from dpcl_dprnn.unmixing.counting import calibrated
 
 
@@ -52,13 +47,7 @@ class Separation(Engine):
         return separator
 
     def compute_forward(self, batch, stage):
-        """Separate a batch.
-
-        Arguments
-        ---------
-        batch : PaddedBatch
-            With `mixture` [B, T] and `sources` [B, T, C].
-        stage : sb.Stage
+        """Separate a batch, with `mixture` [B, T] and `sources` [B, T, C].
 
         Returns
         -------
@@ -73,10 +62,9 @@ class Separation(Engine):
         lengths = (relative * mixture.shape[1]).round().long()
         each = None
         if stage == sb.Stage.TRAIN:
-            if self.hparams.train_mixing is not None:
-                mixture, sources, lengths = self.hparams.train_mixing(
-                    mixture, sources, lengths
-                )
+            mixing = self.hparams.train_mixing
+            if mixing is not None:
+                mixture, sources, lengths = mixing(mixture, sources, lengths)
             self.seed_step(place()[0] + 1)  # dropout is each process's own
             separated = self.modules.separator(mixture)
         else:
@@ -93,19 +81,7 @@ class Separation(Engine):
         }
 
     def compute_objectives(self, predictions, batch, stage):
-        """The weighted sum of the losses of the heads that there are.
-
-        Arguments
-        ---------
-        predictions : dict
-            Of `compute_forward`.
-        batch : PaddedBatch
-        stage : sb.Stage
-
-        Returns
-        -------
-        torch.Tensor, a scalar
-        """
+        """The weighted sum, a scalar, of the losses of the heads there are."""
         mixture, sources = predictions["mixture"], predictions["sources"]
         lengths, separated = predictions["lengths"], predictions["separated"]
         parts = {}
@@ -129,13 +105,11 @@ class Separation(Engine):
 
     def score(self, predictions, ids):
         """Score all heads on each utterance of a batch."""
-        lengths = predictions["lengths"].tolist()
-        for index, (name, length) in enumerate(zip(ids, lengths, strict=True)):
+        names = ("mixture", "sources", "lengths", "each")
+        rows = zip(ids, *(predictions[name] for name in names), strict=True)
+        for name, mixture, sources, length, separated in rows:
             self.evaluation.add(
-                name,
-                predictions["mixture"][index, :length],
-                predictions["sources"][index, :, :length],
-                predictions["each"][index],
+                name, mixture[:length], sources[:, :length], separated
             )
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -154,13 +128,7 @@ class Separation(Engine):
 
 
 def main(argv):
-    """Prepare, train and evaluate, as the hparams file says.
-
-    Arguments
-    ---------
-    argv : list of str
-        The command line after the program's name.
-    """
+    """Prepare, train and evaluate, as the command line and hparams file say."""
     with told_once():
         hparams_file, hparams, run_opts, settings = begin(argv)
         on_main(
@@ -257,7 +225,6 @@ def make_brain(hparams, run_opts, settings):
             hparams["output_folder"],
         ),
     )
-    check_run_options(brain)
     brain.groups = speaker_groups(
         hparams["speaker_info"] or hparams["speech_folder"]
     )

@@ -42,15 +42,21 @@ def write_wav(path, samples, rate):
     rate : int
         Samples per second.
     """
+    # Through memory: libsndfile waits for the disk at the end of every file,
+    # and says "System error" when it is full.
+    content = wav_bytes(samples, rate)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def wav_bytes(samples, rate):
+    """The content of a file of `write_wav`."""
     if samples.dtype != np.int16:
         scaled = np.round(np.asarray(samples, dtype=np.float64) * 32768)
         samples = np.clip(scaled, -32768, 32767).astype(np.int16)
-    # Through memory: libsndfile waits for the disk at the end of every file,
-    # and says "System error" when it is full.
     content = io.BytesIO()
     soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    return content.getvalue()
 
 
 def audio_info(path):
@@ -62,13 +68,8 @@ def audio_info(path):
         When the file is missing, cut short or not a sound file.
     """
     with opened(path) as file:
-        return AudioInfo(
-            file.samplerate,
-            file.channels,
-            file.frames,
-            file.format,
-            file.subtype,
-        )
+        sizes = file.samplerate, file.channels, file.frames
+        return AudioInfo(*sizes, file.format, file.subtype)
 
 
 @contextlib.contextmanager
@@ -146,18 +147,8 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None, finite=True):
 
 
 def resample(samples, rate, wanted):
-    """Change the sampling rate, by MATLAB's `resample` filter.
-
-    Arguments
-    ---------
-    samples : numpy.ndarray, [T]
-        Floating point.
-    rate, wanted : int
-        Samples per second, now and then.
-
-    Returns
-    -------
-    numpy.ndarray, [ceil(T * wanted / rate)]
+    """Change the sampling rate, in Hz, of floating-point samples [T] to another,
+    by MATLAB's `resample` filter: [ceil(T * wanted / rate)].
 
     Example
     -------

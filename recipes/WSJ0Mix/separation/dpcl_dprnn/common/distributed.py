@@ -13,12 +13,7 @@ from .errors import UserError, first_line
 
 
 def place():
-    """The number of this process, and how many there are.
-
-    Returns
-    -------
-    rank : int
-    ranks : int
+    """The number of this process, from 0, and how many there are.
 
     Example
     -------
@@ -52,19 +47,10 @@ def gather(value):
 
 
 def highest(values, device):
-    """The highest of each value on any of the processes.
+    """The highest of each value on any of the processes, as floats.
 
-    Arguments
-    ---------
-    values : list of bool or float
-        As many on every process; of a flag it is whether any has it set.
-    device : torch.device or str
-        That of training, which the backend can send from.
-
-    Returns
-    -------
-    list of float
-        The same on all processes.
+    Each has as many; of a flag it is whether any has it set. The device is that
+    of training, which the backend can send from.
 
     Example
     -------
@@ -81,20 +67,8 @@ def highest(values, device):
 def on_main(function, **arguments):
     """Call a function on the main process while the others wait.
 
-    Its `UserError` is raised on all processes, so that none of them waits
-    for ever or ends in a traceback.
-
-    Arguments
-    ---------
-    function : callable
-        What to call.
-    **arguments
-        Its keyword arguments.
-
-    Returns
-    -------
-    object
-        What the function returned, on all processes; it has to be picklable.
+    What it returns, which has to be picklable, all of them get. Its `UserError`
+    is raised on all, so that none waits for ever or ends in a traceback.
     """
 
     def _attempt():
@@ -113,15 +87,8 @@ def on_main(function, **arguments):
 def lost_process(error):
     """One line on a process, or memory, that is gone; None of other errors.
 
-    Arguments
-    ---------
-    error : RuntimeError
-        As PyTorch raises it where a worker of a loader dies, and in a process
-        of a distributed run where another one does.
-
-    Returns
-    -------
-    str or None
+    PyTorch raises a `RuntimeError` where a worker of a loader dies, and in a
+    process of a distributed run where another one does.
 
     Example
     -------

@@ -38,13 +38,8 @@ def told_once():
 
 
 class Stopped(Exception):
-    """Training was asked to stop, and can go on later from what it has saved.
-
-    Arguments
-    ---------
-    message : str
-    together : bool
-        Whether all processes stop at the same point.
+    """Training was asked to stop, and can go on later from what it has saved;
+    `together` is whether all processes stop at the same point.
     """
 
     def __init__(self, message, together=True):
@@ -58,17 +53,8 @@ def first_line(error):
 
 
 def writing_error(path, error):
-    """Say what could not be written, why, and what to do about it.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file or folder.
-    error : OSError
-
-    Returns
-    -------
-    UserError
+    """The `UserError` that says what file or folder could not be written, why
+    (an `OSError`), and what to do about it.
 
     Example
     -------

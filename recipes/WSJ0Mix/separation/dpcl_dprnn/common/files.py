@@ -16,22 +16,9 @@ def atomic_path(path):
     """Give a temporary path that becomes `path` only if the block succeeds.
 
     A reader therefore sees the old file or the whole new one, never a part.
-    Missing parent folders are made.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file to write.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to write; same folder and suffix, hidden name.
-
-    Raises
-    ------
-    UserError
-        When the file cannot be written, see `errors.writing_error`.
+    Missing parent folders are made. The temporary path has the same folder and
+    suffix, and a hidden name. What cannot be written is a `UserError`, see
+    `errors.writing_error`.
     """
     path = pathlib.Path(path)
     temporary = None
@@ -69,7 +56,8 @@ def pass_over(error):
 def walk(folder, on_error=pass_over, above=frozenset()):
     """The files at any depth; hidden ones and hidden folders are left out.
 
-    Linked folders are followed, with no end where a link leads back up.
+    Linked folders are followed, unless a link leads back up. Yields paths, str,
+    in the system's order.
 
     Arguments
     ---------
@@ -79,11 +67,6 @@ def walk(folder, on_error=pass_over, above=frozenset()):
         Gets the `OSError` of each folder that cannot be read.
     above : frozenset
         The folders on the way here, by device and inode.
-
-    Yields
-    ------
-    str
-        The path of a file, in the system's order.
     """
     try:
         stat = os.stat(folder)

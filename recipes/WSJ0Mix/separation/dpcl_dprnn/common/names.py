@@ -9,21 +9,12 @@ MADE_LIVE = re.compile(r"^\d+-\d+_")  # epoch and number, of mixtures on the fly
 
 
 def utterances_and_gains(name, count=None):
-    """Read the name of a mixture.
+    """Read the name of a mixture, without suffix: its utterances, and their
+    gains in dB, where it tells.
 
-    Arguments
-    ---------
-    name : str
-        Utterances that are each followed by their gain, as in wsj0-mix, or
-        that have no underscores, as in LibriMix; without suffix.
-    count : int, optional
-        How many utterances there are; by default as many as can be.
-
-    Returns
-    -------
-    utterances : list of str
-    gains : list of float
-        In dB; empty where the name does not tell.
+    Utterances are each followed by their gain, as in wsj0-mix, or have no
+    underscores, as in LibriMix. There are `count` or, by default, as many as
+    can be.
 
     Example
     -------

@@ -18,9 +18,9 @@ from .errors import UserError
 def parallel_map(
     function, items, unit="file", jobs=None, chunk=16, progress=True, name=None
 ):
-    """Call a function on every item, in several processes.
+    """Call a function on every item, in several processes, and yield the results.
 
-    Results come in the order of the items, and only a few of them wait to be
+    They come in the order of the items, and only a few of them wait to be
     taken, so that memory stays flat. An error ends it at once.
 
     Arguments
@@ -40,11 +40,6 @@ def parallel_map(
         Whether to show a progress bar.
     name : str, optional
         What the progress bar says.
-
-    Yields
-    ------
-    object
-        What the function returned.
 
     Raises
     ------
@@ -96,12 +91,8 @@ def _call_all(function, batch):
 
 @contextlib.contextmanager
 def processes(jobs):
-    """Processes that work beside this one within a block.
-
-    Arguments
-    ---------
-    jobs : int
-        How many; with 0 the work is done by this one.
+    """So many processes that work beside this one within a block; with 0 it
+    does the work.
 
     Yields
     ------

@@ -10,18 +10,10 @@ from .errors import Stopped, UserError, writing_error
 
 
 def run_program(name, function, *args, sigterm=True):
-    """Call what a program does, and tell its errors in one line each.
+    """Call what a program does, and tell its errors in one line each, which
+    begins with its name.
 
-    Arguments
-    ---------
-    name : str
-        The program's, which lines begin with.
-    function : callable
-        May return an exit status.
-    *args
-        What to call it with.
-    sigterm : bool
-        Whether SIGTERM is an exception meanwhile, see `exit_on_sigterm`.
+    With `sigterm`, SIGTERM is a `SystemExit` of 143 meanwhile.
 
     Returns
     -------
@@ -29,11 +21,6 @@ def run_program(name, function, *args, sigterm=True):
         The exit status: that of the function, or 0; 1 after an error of the
         user's or of the system, or where nobody reads standard output any
         more; 130 after Ctrl-C; 143 where training was stopped by SIGTERM.
-
-    Raises
-    ------
-    SystemExit
-        With 143, by SIGTERM.
 
     Example
     -------
@@ -129,12 +116,8 @@ def exit_on_sigterm():
 def flush_output():
     """Write what standard output still holds, if there is one.
 
-    Raises
-    ------
-    UserError
-        When it cannot be written.
-    BrokenPipeError
-        When nobody reads it any more.
+    A `UserError` where it cannot be written, and a `BrokenPipeError` where
+    nobody reads it any more.
     """
     try:
         if sys.stdout is not None:  # closed

@@ -11,42 +11,27 @@ from ..common.files import atomic_path
 from ..model.targets import bin_weights, dominant_source
 from .speakers import audible
 
-EXAMPLES = "examples"  # the folder
 POINTS = 1500  # embeddings to keep of each
 
 
 def write_examples(evaluation, dataset):
-    """Keep the best, the median and the worst utterance of a test set.
-
-    As NumPy archives in `output_folder`/examples.
-
-    Arguments
-    ---------
-    evaluation : scoring.Evaluation
-        With the scores of all utterances.
-    dataset : Dataset
-        The test set.
+    """Keep the best, the median and the worst utterance of a test set, by its
+    `scoring.Evaluation`, as NumPy archives in `output_folder`/examples.
     """
-    folder = pathlib.Path(evaluation.folder, EXAMPLES)
+    folder = pathlib.Path(evaluation.folder, "examples")
     shutil.rmtree(folder, ignore_errors=True)
     chosen = choose_examples(next(iter(evaluation.scores.values())))
     for number, (name, kind) in enumerate(chosen.items(), start=1):
-        item = find_item(dataset, name)
-        example = make_example(evaluation, item)
+        example = make_example(evaluation, find_item(dataset, name))
         with atomic_path(folder / f"{number}_{kind}.npz") as path:
             np.savez_compressed(path, kind=kind, **example)
 
 
 @torch.no_grad()
 def make_example(evaluation, item):
-    """What is kept of an utterance, an item of a dataset.
-
-    Returns
-    -------
-    dict
-        `name`, `rate`, `mixture` [T], `sources` [C, T], the voices of each
-        head [C, T], and of a sample of bins the `embeddings` [P, D] and
-        `speakers` [P].
+    """What is kept of an utterance, an item of a dataset: `name`, `rate`,
+    `mixture` [T], `sources` [C, T], the voices of each head [C, T], and of a
+    sample of bins the `embeddings` [P, D] and `speakers` [P].
     """
     unmixer = evaluation.unmixer
     device = next(unmixer.separator.parameters()).device
@@ -83,17 +68,8 @@ def find_item(dataset, name):
 
 
 def choose_examples(utterances):
-    """The best, the median and the worst utterances.
-
-    Arguments
-    ---------
-    utterances : dict
-        The scores of each.
-
-    Returns
-    -------
-    dict of str to str
-        The kind of each that is chosen, by its name.
+    """The names of the best, the median and the worst utterances, with their
+    kinds, by the scores of each.
 
     Example
     -------

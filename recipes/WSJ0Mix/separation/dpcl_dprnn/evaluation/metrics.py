@@ -18,24 +18,11 @@ SDR_LIMIT = 100.0  # dB; what perfect and silent estimates get, either way
 
 
 def score_all(mixture, sources, voices, ideal, rate=None):
-    """Scores of several ways to separate one utterance.
+    """Scores of several ways to separate one utterance, see `score_utterance`.
 
-    Arguments
-    ---------
-    mixture : numpy.ndarray, [T]
-    sources : numpy.ndarray, [C, T]
-    voices : dict of str to numpy.ndarray, [C, T]
-        The estimates of each way.
-    ideal : numpy.ndarray, [C, T]
-        Those of an ideal mask.
-    rate : int, optional
-        See `score_utterance`; not for those of the ideal mask.
-
-    Returns
-    -------
-    scores : dict of str to dict
-        Of each way.
-    ideal : dict
+    `voices` are `{way: estimates [C, T]}`, and so are the scores; `ideal`
+    [C, T] is what an ideal mask gives, whose scores, without the perceptual
+    ones, come second.
     """
     # Beside other work, several threads of BLAS wait for each other: solving
     # for SDR's filter then took 30 times as long on two cores.
@@ -62,8 +49,7 @@ def score_utterance(mixture, estimates, sources, rate=None, baseline=None):
     estimates : numpy.ndarray, [C, T]
     sources : numpy.ndarray, [C, T]
     rate : int, optional
-        Sampling rate in Hz; with it `pesq` and `stoi` are computed where
-        their packages are installed.
+        In Hz; with it `pesq` and `stoi` are computed where they are installed.
     baseline : tuple of numpy.ndarray, optional
         Of `baseline_of`, where it is known.
 
@@ -106,16 +92,8 @@ def score_utterance(mixture, estimates, sources, rate=None, baseline=None):
 
 
 def baseline_of(mixture, sources):
-    """SI-SNR and SDR of a mixture against each source that is not silent.
-
-    Arguments
-    ---------
-    mixture : numpy.ndarray, [T]
-    sources : numpy.ndarray, [C, T]
-
-    Returns
-    -------
-    si_snr, sdr : numpy.ndarray
+    """SI-SNR and SDR, two arrays, of a mixture [T] against each of sources
+    [C, T] that is not silent.
     """
     sources = sources[np.ptp(sources, axis=-1) > 0]
     mixtures = np.broadcast_to(mixture, sources.shape)
@@ -123,17 +101,8 @@ def baseline_of(mixture, sources):
 
 
 def assign(estimates, sources):
-    """The estimate for each source, by the best total SI-SNR.
-
-    Arguments
-    ---------
-    estimates : numpy.ndarray, [C, T]
-    sources : numpy.ndarray, [C, T]
-        Silent ones get what is left.
-
-    Returns
-    -------
-    numpy.ndarray, [C], int64
+    """The number [C] of the estimate [C, T] for each source [C, T], by the best
+    total SI-SNR; silent sources get what is left.
     """
     pairs = _si_snr_matrix(estimates, sources)
     pairs[:, np.ptp(sources, axis=-1) == 0] = 0.0
@@ -150,37 +119,19 @@ def _si_snr_matrix(estimates, sources):
 
 
 def si_snr_of(estimates, sources):
-    """SI-SNR of estimate i against source i.
-
-    Arguments
-    ---------
-    estimates : numpy.ndarray, [C, T]
-    sources : numpy.ndarray, [C, T]
-
-    Returns
-    -------
-    numpy.ndarray, [C]
-    """
+    """SI-SNR [C] of estimate i [C, T] against source i [C, T], in dB."""
     if not len(sources):
         return np.zeros(0)
     return np.diagonal(_si_snr_matrix(estimates, sources))
 
 
 def sdr(estimates, sources):
-    """Signal-to-distortion ratio of estimate i against source i.
+    """Signal-to-distortion ratio [C] of estimate i [C, T] against source i
+    [C, T], within +-100 dB; NaN where a source is silent or not longer than the
+    filter.
 
     BSS Eval version 3 with a 512-tap filter, by fast_bss_eval (Scheibler,
     arXiv 2110.06440).
-
-    Arguments
-    ---------
-    estimates : numpy.ndarray, [C, T]
-    sources : numpy.ndarray, [C, T]
-
-    Returns
-    -------
-    numpy.ndarray, [C], within +-100 dB; NaN where a source is silent or not
-    longer than the filter
     """
     scores = np.full(len(sources), np.nan)
     if sources.shape[-1] <= SDR_FILTER:
@@ -207,13 +158,8 @@ def _mean(values):
 
 
 def perceptual_metrics():
-    """PESQ and STOI, as far as the `metrics` extra is installed.
-
-    Returns
-    -------
-    dict of str to callable
-        Each takes (source [T], estimate [T], rate in Hz) and gives a float,
-        NaN where the score is not defined.
+    """PESQ and STOI, as far as the `metrics` extra is installed: functions of
+    source [T], estimate [T] and rate in Hz, NaN where a score is not defined.
     """
     known = {"pesq": ("pesq", _pesq), "stoi": ("pystoi", _stoi)}
     return {

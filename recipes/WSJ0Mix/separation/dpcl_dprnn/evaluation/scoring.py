@@ -74,12 +74,8 @@ class Evaluation:
 
     @contextlib.contextmanager
     def scoring(self, jobs):
-        """Score in other processes, beside what this one does in the block.
-
-        Arguments
-        ---------
-        jobs : int
-            Processes; with 0 this one scores.
+        """Score in so many other processes, beside what this one does in the
+        block; with 0 this one scores.
         """
         with processes(jobs) as submit:
             self.submit, self.most = submit, WAITING * jobs
@@ -103,19 +99,11 @@ class Evaluation:
                 self.facts[snt_id][f"ideal_{name}_i"] = gain
 
     def add(self, snt_id, mixture, sources, separated):
-        """Score one utterance.
+        """Score one utterance: `mixture` [T] and `sources` [C, T], tensors, and
+        the `separator.Separated` of a batch of one.
 
         It is separated into as many voices as there are: silent sources do
         not count.
-
-        Arguments
-        ---------
-        snt_id : str
-            Name of the utterance.
-        mixture : torch.Tensor, [T]
-        sources : torch.Tensor, [C, T]
-        separated : separator.Separated
-            Of a batch of one.
         """
         sources = audible(sources)
         voices = self.voices(mixture, sources, separated)
@@ -151,19 +139,16 @@ class Evaluation:
         if len(groups) != len(sources):
             groups = [""] * len(sources)
         inputs = si_snr_of(np.broadcast_to(mixture, sources.shape), sources)
-        gains = {
-            f"{head}_si-snr_i": si_snr_of(estimates, sources) - inputs
-            for head, estimates in voices.items()
+        columns = {
+            "speaker": range(1, len(sources) + 1),
+            "group": groups,
+            "si-snr": inputs.tolist(),
         }
-        return [
-            {
-                "speaker": number + 1,
-                "group": group,
-                "si-snr": float(inputs[number]),
-                **{name: float(each[number]) for name, each in gains.items()},
-            }
-            for number, group in enumerate(groups)
-        ]
+        for head, estimates in voices.items():
+            gains = si_snr_of(estimates, sources) - inputs
+            columns[f"{head}_si-snr_i"] = gains.tolist()
+        rows = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def voices(self, mixture, sources, separated):
         """The voices of each head, in the order of the sources [C, T]."""
@@ -185,58 +170,38 @@ class Evaluation:
             write_wav(path, voice, self.sample_rate)
 
     def collect(self):
-        """Bring the scores of all processes together, sorted by utterance.
-
-        Every process has to call this. Processes may hold the same
-        utterance; it counts once.
+        """Bring the scores of all processes, which have to call this, together,
+        sorted by utterance; one that several hold counts once.
         """
-        merged, facts, speakers = {}, {}, {}
         held = (self.scores, self.facts, self.speakers)
-        for scores, known, each in gather(held):
-            facts.update(known)
-            speakers.update(each)
-            for head, utterances in scores.items():
-                merged.setdefault(head, {}).update(utterances)
-        self.facts = dict(sorted(facts.items()))
-        self.speakers = dict(sorted(speakers.items()))
+        scores, facts, speakers = zip(*gather(held), strict=True)
+        self.facts, self.speakers = _merged(facts), _merged(speakers)
         self.scores = {
-            head: dict(sorted(merged[head].items()))
+            head: _merged(each.get(head, {}) for each in scores)
             for head in RESULT_FILES
-            if head in merged
+            if any(head in each for each in scores)
         }
 
     def write(self, **about):
-        """Write a CSV for each head, and summary.json.
+        """Write a CSV for each head, and summary.json, which is returned.
 
-        Arguments
-        ---------
-        **about
-            Facts about the run, to go into summary.json as they are; but of
-            lists the items become one text.
-
-        Returns
-        -------
-        dict
-            What summary.json holds: the facts, and mean, standard deviation
-            and count of each score of each head.
+        It holds what is given `about` the run, in which the items of lists
+        become one text, and mean, standard deviation and count of each score
+        of each head.
         """
+        heads = {}
         for head, utterances in self.scores.items():
-            text = _as_csv(utterances.items(), averages=True)
-            write_text(self.folder / RESULT_FILES[head], text)
-        write_text(self.folder / TEST_SET, _as_csv(self.facts.items()))
-        each = [(n, row) for n, rows in self.speakers.items() for row in rows]
-        write_text(self.folder / SPEAKERS, _as_csv(each))
-        heads = {
-            head: {
+            heads[head] = {
                 name: _statistics([row[name] for row in utterances.values()])
                 for name in next(iter(utterances.values()))
             }
-            for head, utterances in self.scores.items()
-        }
-        for name, value in about.items():
-            if isinstance(value, list | tuple):
-                about[name] = ", ".join(map(str, value))
-        summary = dict(_finite(about), heads=heads)
+            means = {name: each["mean"] for name, each in heads[head].items()}
+            text = _as_csv([*utterances.items(), ("avg", means)])
+            write_text(self.folder / RESULT_FILES[head], text)
+        write_text(self.folder / TEST_SET, _as_csv(list(self.facts.items())))
+        each = [(n, row) for n, rows in self.speakers.items() for row in rows]
+        write_text(self.folder / SPEAKERS, _as_csv(each))
+        summary = _for_json(dict(about, heads=heads))
         counted = [
             row["counted"] == row["num_spks"]
             for row in self.facts.values()
@@ -267,33 +232,34 @@ def in_words(summary):
     return "\n".join(lines)
 
 
-def _as_csv(rows, averages=False):
-    """A line for each utterance and, if wanted, one with the averages."""
-    rows = list(rows)
+def _merged(dicts):
+    """Several as one, sorted."""
+    return dict(sorted(collections.ChainMap(*dicts).items()))
+
+
+def _as_csv(rows):
+    """A line for each of (utterance, columns)."""
     names = list(rows[0][1]) if rows else []
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["snt_id", *names])
     for snt_id, row in rows:
-        writer.writerow([snt_id, *(_cell(row[name]) for name in names)])
-    if averages:
-        means = [
-            _statistics([row[name] for _, row in rows])["mean"]
-            for name in names
-        ]
-        cells = ["nan" if mean is None else _cell(mean) for mean in means]
-        writer.writerow(["avg", *cells])
+        cells = (row[name] for name in names)
+        writer.writerow(
+            [
+                snt_id,
+                *(f"{c:.4f}" if isinstance(c, float) else c for c in cells),
+            ]
+        )
     return buffer.getvalue()
 
 
-def _cell(value):
-    return f"{value:.4f}" if isinstance(value, float) else value
-
-
-def _finite(value):
-    """The same facts with None for NaN and infinity, which JSON lacks."""
+def _for_json(value):
+    """The same facts with None for NaN and infinity, and lists as text."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -303,7 +269,7 @@ def _statistics(values):
     """Mean, standard deviation and count of those that are defined."""
     defined = np.array([v for v in values if math.isfinite(v)])
     if not len(defined):
-        return {"mean": None, "std": None, "count": 0}
+        return {"mean": math.nan, "std": math.nan, "count": 0}
     return {
         "mean": float(defined.mean()),
         "std": float(defined.std()),

@@ -26,30 +26,20 @@ def audible(sources):
 
 
 def level_difference(sources):
-    """By how much the loudest speaker is above the softest one, in dB.
-
-    NaN for a single speaker.
+    """By how much the loudest of sources [C, T] is above the softest one, in
+    dB; NaN for a single one.
     """
-    power = np.square(sources, dtype=np.float64).sum(axis=1)
-    if len(power) < 2:
+    if len(sources) < 2:
         return float("nan")
+    power = np.square(sources, dtype=np.float64).sum(axis=1)
     return float(10 * np.log10(power.max() / power.min()))
 
 
 def ideal_voices(mixture, sources, sample_rate):
-    """What the ideal binary mask gives, the ceiling of binary masks.
+    """What the ideal binary mask, the ceiling of binary masks, makes of tensors
+    `mixture` [T] and `sources` [C, T]: [C, T].
 
     On an STFT with windows of 32 ms and a hop of 8 ms.
-
-    Arguments
-    ---------
-    mixture : torch.Tensor, [T]
-    sources : torch.Tensor, [C, T]
-    sample_rate : int
-
-    Returns
-    -------
-    torch.Tensor, [C, T]
     """
     n_fft, hop = sample_rate * 4 // 125, sample_rate // 125
     encoder = STFTEncoder(n_fft, hop).to(sources.device)
@@ -59,19 +49,18 @@ def ideal_voices(mixture, sources, sample_rate):
 
 
 def speaker_groups(place):
-    """Read a table of speakers.
+    """Read the group of each speaker from a table.
 
     Arguments
     ---------
     place : str, Path or list of them
-        Of several the first counts. A CSV file with the columns `speaker` and `gender` (`sex` and
-        `register`, high or low, do too), in any case, or a folder that may
-        have one named `speakers.csv`. "" for none.
+        Of several the first counts. A CSV file with the columns `speaker` and
+        `gender` (`sex` and `register`, high or low, do too), in any case, or a
+        folder that may have one named `speakers.csv`. "" for none.
 
     Returns
     -------
     dict of str to str
-        The group of each speaker.
 
     Raises
     ------
@@ -126,21 +115,10 @@ def _read(path):
 
 
 def groups_of(snt_id, groups):
-    """The groups of a mixture's speakers, in their order.
+    """The groups, of `speaker_groups`, of a mixture's speakers in their order,
+    by its name, see `names.utterances_and_gains`; [] when one is unknown.
 
-    Arguments
-    ---------
-    snt_id : str
-        The mixture's name: utterances that are each followed by its gain, as
-        in wsj0-mix, or that have no underscores, as in LibriMix. Utterances
-        begin with the name of their speaker.
-    groups : dict of str to str
-        Of `speaker_groups`.
-
-    Returns
-    -------
-    list of str
-        [] when a speaker is unknown.
+    Utterances begin with the name of their speaker.
 
     Example
     -------

@@ -51,20 +51,8 @@ def minus(text):
 
 
 def shown(value, digits=2, sign=""):
-    """A number as the page shows it.
-
-    Arguments
-    ---------
-    value : float or None
-    digits : int
-        After the point.
-    sign : str
-        "+" shows that of positive numbers.
-
-    Returns
-    -------
-    str
-        A dash where the value is undefined.
+    """A number, or a dash where it is None or not finite, as the page shows it;
+    with "+" also the sign of a positive one.
 
     Example
     -------
@@ -106,44 +94,25 @@ def new_axes(xlabel, ylabel, size=SIZE):
 
 
 def picture(figure, alt):
-    """Turn a figure into what an `<img>` needs.
-
-    Arguments
-    ---------
-    figure : matplotlib.figure.Figure
-    alt : str
-        What it shows, for those who cannot see it.
-
-    Returns
-    -------
-    dict
-        `src` (a data URL of a PNG), `alt`, `width` and `height` in pixels.
+    """Turn a figure into what an `<img>` needs: `src` (a data URL of a PNG),
+    `alt` (what it shows, in words), `width` and `height` in pixels.
     """
     content = io.BytesIO()
     # Without the version of matplotlib, so that equal figures are equal.
     figure.savefig(content, format="png", metadata={"Software": None})
-    width, height = (figure.get_size_inches() * figure.dpi).astype(int)
+    width, height = (figure.get_size_inches() * figure.dpi).astype(int).tolist()
     data = base64.b64encode(content.getvalue()).decode("ascii")
     return {
         "src": f"data:image/png;base64,{data}",
         "alt": alt,
-        "width": int(width),
-        "height": int(height),
+        "width": width,
+        "height": height,
     }
 
 
 def histogram(scores):
-    """Distribution of the improvements of each head.
-
-    Arguments
-    ---------
-    scores : dict
-        `{head: values [utterances]}` in dB, not all NaN; NaN ones are left out.
-
-    Returns
-    -------
-    dict
-        A `picture`.
+    """A `picture` of how improvements are distributed: `{head: values
+    [utterances]}` in dB, not all NaN; NaN ones are left out.
     """
     scores = {head: v[np.isfinite(v)] for head, v in scores.items()}
     everything = np.concatenate(list(scores.values()))
@@ -155,18 +124,17 @@ def histogram(scores):
     with style():
         figure, axes = new_axes(xlabel="SI-SNRi (dB)", ylabel="utterances")
         for head, values in scores.items():
-            colour = COLOURS[head]
-            axes.hist(values, edges, color=colour, alpha=0.35)
             axes.hist(
                 values,
                 edges,
-                histtype="step",
-                color=colour,
+                histtype="stepfilled",
+                facecolor=(COLOURS[head], 0.35),
+                edgecolor=COLOURS[head],
                 linewidth=1.5,
                 label=NAMES[head],
             )
             if len(values):
-                axes.axvline(values.mean(), color=colour, linestyle="--")
+                axes.axvline(values.mean(), color=COLOURS[head], linestyle="--")
         axes.axvline(0, color="black", linewidth=0.8)
         axes.yaxis.get_major_locator().set_params(integer=True)
         _legend_above(axes)
@@ -178,19 +146,8 @@ def histogram(scores):
 
 
 def scatter(inputs, scores):
-    """Improvement of speakers against their SI-SNR in the mixture.
-
-    Arguments
-    ---------
-    inputs : numpy.ndarray, [speakers]
-        SI-SNR of the mixture against each speaker, in dB.
-    scores : dict
-        `{head: improvements [speakers]}`, in dB; NaN ones are left out.
-
-    Returns
-    -------
-    dict
-        A `picture`.
+    """A `picture` of improvements `{head: values [speakers]}` against the
+    SI-SNR of the mixture [speakers], both in dB; NaN ones are left out.
     """
     with style():
         figure, axes = new_axes(
@@ -219,19 +176,8 @@ def scatter(inputs, scores):
 
 
 def level_figure(labels, statistics):
-    """Mean improvement by the level difference of the speakers.
-
-    Arguments
-    ---------
-    labels : list of str
-        Classes of level differences.
-    statistics : dict
-        `{head: [Statistic, ...]}`, one for each class.
-
-    Returns
-    -------
-    dict
-        A `picture`.
+    """A `picture` of mean improvements `{head: [Statistic, ...]}`, one for each
+    of the classes of the speakers' level difference.
     """
     with style():
         figure, axes = new_axes(
@@ -242,8 +188,7 @@ def level_figure(labels, statistics):
             # Side by side, so that intervals do not cover each other.
             place = 0.16 * (index - (len(statistics) - 1) / 2)
             # None, of what is undefined, becomes NaN, which is not drawn.
-            known = [(s.mean, s.low, s.high) for s in row]
-            means, low, high = np.array(known, dtype=np.float64).T
+            _, means, _, low, high = np.array(row, dtype=np.float64).T
             axes.errorbar(
                 place + np.arange(len(row)),
                 means,
@@ -266,19 +211,8 @@ def level_figure(labels, statistics):
 
 
 def curve_figure(part, stages):
-    """A part of the loss, epoch by epoch.
-
-    Arguments
-    ---------
-    part : str
-        Its name in the log.
-    stages : dict
-        `{"train" or "valid": (epochs, values)}`, see `log.curves`.
-
-    Returns
-    -------
-    dict
-        A `picture`.
+    """A `picture` of a part of the loss, `{"train" or "valid": (epochs,
+    values)}` of `log.curves`.
     """
     with style():
         name = PARTS.get(part, part)

@@ -62,25 +62,25 @@ class Results:
 
 
 def read_results(folder):
-    """Read an output folder.
+    """The `Results` in an output folder.
 
-    Arguments
-    ---------
-    folder : str or Path
-        With summary.json and the results of at least one head; test_set.csv,
-        test_speakers.csv, examples/*.npz and train_log.txt may be missing.
-
-    Returns
-    -------
-    Results
-
-    Raises
-    ------
-    UserError
-        When summary.json or the results are missing, or any file is broken.
+    A `UserError` where summary.json, or the results of a head that it names,
+    are missing, or any file is broken. test_set.csv, test_speakers.csv,
+    examples/*.npz and train_log.txt may be missing.
     """
     folder = pathlib.Path(folder)
-    summary = read_summary(folder / "summary.json")
+    path = folder / "summary.json"
+    if not path.exists():
+        raise UserError(
+            f"{path} is missing: {folder} is not the output folder of a run "
+            "that was tested. Give that folder, or test first."
+        )
+    with reading(path):
+        summary = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not summary.get("heads", {}).keys() & RESULT_FILES.keys():
+            raise ValueError(
+                f"it names none of the heads {' and '.join(RESULT_FILES)}"
+            )
     heads = {
         head: read_table(folder / RESULT_FILES[head], OF_SCORES)
         for head in RESULT_FILES
@@ -92,10 +92,10 @@ def read_results(folder):
         note for name, note in MISSING.items() if not any(folder.glob(name))
     ]
     test_set, speakers, log = {}, [], []
-    if (folder / TEST_SET).exists():
-        test_set = read_table(folder / TEST_SET, OF_TEST_SET)
-    if (folder / SPEAKERS).exists():
-        speakers = read_rows(folder / SPEAKERS, OF_SPEAKERS)
+    if (path := folder / TEST_SET).exists():
+        test_set = read_table(path, OF_TEST_SET)
+    if (path := folder / SPEAKERS).exists():
+        speakers = read_rows(path, OF_SPEAKERS)
     if (path := folder / "train_log.txt").exists():
         with reading(path):
             log = read_log(path)
@@ -119,41 +119,11 @@ def reading(path):
         ) from error
 
 
-def read_summary(path):
-    """Read summary.json; see `scoring.Evaluation.write`."""
-    if not path.exists():
-        raise UserError(
-            f"{path} is missing: {path.parent} is not the output folder of a "
-            "run that was tested. Give that folder, or test first."
-        )
-    with reading(path):
-        summary = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not summary.get("heads", {}).keys() & RESULT_FILES.keys():
-            raise ValueError(
-                f"it names none of the heads {' and '.join(RESULT_FILES)}"
-            )
-    return summary
-
-
 def read_rows(path, needed):
-    """Read a CSV file of results.
+    """The rows of a CSV file of results, `{"snt_id": name, column: value}`.
 
-    Arguments
-    ---------
-    path : pathlib.Path
-        Its last row may be the averages, `avg`, which are left out.
-    needed : sequence of str
-        Columns that a table with rows has to have.
-
-    Returns
-    -------
-    list of dict
-        `{"snt_id": name, column: value}`; numbers are NaN where undefined.
-
-    Raises
-    ------
-    UserError
-        When it cannot be read, or is not such a table.
+    Numbers are NaN where undefined. A last row of averages, `avg`, is left
+    out. A table with rows that lacks a needed column is a `UserError`.
     """
     rows = []
     with reading(path), open(path, encoding="utf-8-sig", newline="") as file:

@@ -1,5 +1,6 @@
 """Learning curves from SpeechBrain's train_log.txt."""
 
+import contextlib
 import re
 
 # "epoch: 3, lr: 1.77e-03 - train pit: -1.00e+01, ... - valid pit: -9.66"
@@ -7,24 +8,18 @@ ITEM = re.compile(r"(?:^|, | - )([^,:]+): ([^,\s]+)")
 
 
 def read_log(path):
-    """Read the epochs of a log.
+    """Read the epochs of a log, `{"epoch": 3.0, "train pit": -10.0, ...}`.
 
     A resumed run may log an epoch again. It goes on from there, so an epoch
     replaces all that the log had from its number on.
-
-    Arguments
-    ---------
-    path : str or Path
-        A log of `speechbrain.utils.train_logger.FileTrainLogger`.
-
-    Returns
-    -------
-    list of dict
-        `{"epoch": 3.0, "lr": 0.00177, "train pit": -10.0, ...}`, in order.
     """
     epochs = []
     with open(path, encoding="utf-8", errors="replace") as file:
-        for items in map(_numbers, file):
+        for line in file:
+            items = {}
+            for name, value in ITEM.findall(line):
+                with contextlib.suppress(ValueError):  # words are left out
+                    items[name] = float(value)
             if "epoch" in items:
                 number = items["epoch"]
                 epochs = [each for each in epochs if each["epoch"] < number]
@@ -32,31 +27,12 @@ def read_log(path):
     return epochs
 
 
-def _numbers(line):
-    """The numbers of a line by their names; words are left out."""
-    items = {}
-    for name, value in ITEM.findall(line):
-        try:
-            items[name] = float(value)
-        except ValueError:
-            continue
-    return items
-
-
 def curves(epochs):
-    """Sort the numbers of a log into curves.
+    """Sort the epochs of `read_log` into `{part: {stage: (epochs, values)}}`.
 
-    Arguments
-    ---------
-    epochs : list of dict
-        Of `read_log`.
-
-    Returns
-    -------
-    dict
-        `{part: {stage: (epochs, values)}}`; the total loss comes first, the
-        learning rate (of no stage) and the seconds of an epoch last. Parts
-        of the loss that are always 0, as they do not apply, are left out.
+    The total loss comes first, the learning rate (of no stage) and the seconds
+    of an epoch last. Parts of the loss that are always 0, as they do not
+    apply, are left out.
 
     Example
     -------

@@ -12,14 +12,7 @@ from .figures import NAMES, curve_figure, shown
 from .files import read_results
 from .log import curves
 from .spectra import example_context
-from .statistics import (
-    FEWEST,
-    RESAMPLES,
-    SEED,
-    column,
-    confusion,
-    describe,
-)
+from .statistics import FEWEST, RESAMPLES, SEED, column, confusion, describe
 from .tables import (
     difference,
     distributions,

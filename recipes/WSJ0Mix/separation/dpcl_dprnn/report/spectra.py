@@ -1,12 +1,11 @@
 """Examples of the report: sound, spectrograms, masks and embeddings."""
 
 import base64
-import io
 
 import numpy as np
-import soundfile
 import torch
 
+from ..common.audio import wav_bytes
 from ..evaluation.scoring import PEAK
 from .figures import NAMES, new_axes, picture, style
 
@@ -19,18 +18,11 @@ SPEAKER_MARKERS = "o^sDv"
 
 
 def example_context(example):
-    """What the page shows of an example.
+    """What the page shows of a `files.Example`.
 
-    Arguments
-    ---------
-    example : files.Example
-
-    Returns
-    -------
-    dict
-        `name`, `kind`, `turned_down` (dB, 0 for none), `embeddings` (a
-        picture or None), and `rows` of tracks, each with a `label`, `audio`
-        (data URL) and `picture`.
+    `name`, `kind`, `turned_down` (dB, 0 for none), `embeddings` (a picture or
+    None), and `rows` of tracks, each with a `label`, `audio` (data URL) and
+    `picture`.
     """
     groups = {"mixture": example.mixture[None], "reference": example.sources}
     for head, estimates in example.estimates.items():
@@ -79,37 +71,20 @@ def _track(example, name, number, scale, samples, spectrum, mask):
     if mask is None:
         label, kind = "Mixture", "Spectrogram"
     figure = track_figure(spectrum, scale, example.rate, mask)
+    audio = base64.b64encode(wav_bytes(samples, example.rate)).decode("ascii")
     return {
         "label": label,
-        "audio": _wav_url(samples, example.rate),
+        "audio": f"data:audio/wav;base64,{audio}",
         "picture": picture(figure, f"{kind}: {label}, {example.name}."),
     }
 
 
-def _wav_url(samples, rate):
-    """A data URL of a 16-bit WAV file of samples [T], full scale at 1.0."""
-    content = io.BytesIO()
-    whole = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
-    soundfile.write(content, whole, rate, format="WAV", subtype="PCM_16")
-    data = base64.b64encode(content.getvalue()).decode("ascii")
-    return f"data:audio/wav;base64,{data}"
-
-
 def stft(signal, rate):
-    """Short-time Fourier transform, Hann window of 32 ms, a quarter's hop.
+    """Short-time Fourier transform [F, L] of samples [T] at a rate in Hz, with a
+    Hann window of 32 ms and a quarter's hop.
 
-    Arguments
-    ---------
-    signal : numpy.ndarray, [T]
-        Full scale at 1.0.
-    rate : int
-        Samples per second.
-
-    Returns
-    -------
-    numpy.ndarray, [F, L]
-        Complex; a sine of full scale has magnitude 1. Frame l is centred on
-        sample l * hop.
+    Complex; a sine of full scale, 1.0, has magnitude 1. Frame l is centred on
+    sample l * hop.
 
     Example
     -------
@@ -136,17 +111,8 @@ def decibels(spectrum):
 
 
 def shared_scale(spectra):
-    """One colour scale for all spectrograms of an example.
-
-    Arguments
-    ---------
-    spectra : iterable of numpy.ndarray, [F, L]
-        Of `stft`.
-
-    Returns
-    -------
-    tuple of float
-        Its ends in dB: the loudest bin of all, and `RANGE` below it.
+    """One colour scale for all spectra of `stft`, by its ends in dB: `RANGE`
+    below the loudest bin of all, and that.
 
     Example
     -------
@@ -159,20 +125,9 @@ def shared_scale(spectra):
 
 
 def ratio_masks(spectra, mixture, floor):
-    """Share of each track in the power of all of them, |E_i|^2 / sum |E_j|^2.
-
-    Arguments
-    ---------
-    spectra : sequence of numpy.ndarray, C of [F, L]
-        Of the tracks that make up the mixture.
-    mixture : numpy.ndarray, [F, L]
-    floor : float
-        In dB; where the mixture lies under it there is no mask.
-
-    Returns
-    -------
-    numpy.ndarray, [C, F, L]
-        In [0, 1]; NaN where there is no mask, or all tracks are silent.
+    """Share of each of C tracks [F, L] in the power of all of them, |E_i|^2 /
+    sum |E_j|^2: in [0, 1]; NaN where all are silent, or the mixture [F, L] lies
+    under a floor in dB.
     """
     power = np.abs(np.stack(spectra)) ** 2
     total = power.sum(axis=0)
@@ -181,20 +136,8 @@ def ratio_masks(spectra, mixture, floor):
 
 
 def track_figure(spectrum, scale, rate, mask=None):
-    """Spectrogram of a track and, below it, its mask.
-
-    Arguments
-    ---------
-    spectrum : numpy.ndarray, [F, L]
-    scale : tuple of float
-        Of `shared_scale`.
-    rate : int
-        Samples per second.
-    mask : numpy.ndarray, [F, L], optional
-
-    Returns
-    -------
-    matplotlib.figure.Figure
+    """A figure with the spectrum [F, L] of a track, on a `shared_scale`, and,
+    below it, its mask [F, L]; the rate is in Hz.
     """
     from matplotlib.figure import Figure
 
@@ -252,18 +195,9 @@ def _draw(figure, axes, bar, rate, values, low, high, colours, name):
 
 
 def embedding_picture(embeddings, speakers):
-    """The embeddings of bins in their two main directions.
-
-    Arguments
-    ---------
-    embeddings : numpy.ndarray, [P, D]
-    speakers : numpy.ndarray, [P]
-        The speaker that dominates each bin, from 0 on.
-
-    Returns
-    -------
-    dict or None
-        A `picture`; None where there are too few bins or dimensions.
+    """A `picture` of embeddings [P, D] of bins in their two main directions, by
+    the speaker, from 0 on, that dominates each [P]; None where there are too
+    few bins or dimensions.
     """
     from sklearn.decomposition import PCA
 

@@ -24,19 +24,10 @@ class Statistic(typing.NamedTuple):
 
 
 def describe(values):
-    """Mean, median and the mean's confidence interval.
+    """The `Statistic` of values [utterances], of which NaN ones do not count.
 
-    The interval is of the percentile bootstrap (Efron, 1979).
-
-    Arguments
-    ---------
-    values : sequence of float, [utterances]
-        NaN ones do not count.
-
-    Returns
-    -------
-    Statistic
-        Without an interval for fewer than `FEWEST` values.
+    The interval is of the percentile bootstrap (Efron, 1979); fewer than
+    `FEWEST` values have none.
 
     Example
     -------
@@ -47,20 +38,14 @@ def describe(values):
     values = values[np.isfinite(values)]
     if not len(values):
         return Statistic(0)
-    ends = (None, None)
-    if len(values) >= FEWEST:
-        ends = _interval(values)
-    return Statistic(
-        len(values), float(values.mean()), float(np.median(values)), *ends
+    found = Statistic(
+        len(values), float(values.mean()), float(np.median(values))
     )
+    if len(values) < FEWEST:
+        return found
+    from scipy.stats import bootstrap  # slow to import, not always needed
 
-
-def _interval(values):
-    """Ends of the percentile bootstrap's interval of a mean."""
-    # Slow to import, and not always needed.
-    from scipy.stats import bootstrap
-
-    ends = bootstrap(
+    low, high = bootstrap(
         (values,),
         np.mean,
         n_resamples=RESAMPLES,
@@ -69,43 +54,41 @@ def _interval(values):
         method="percentile",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    return float(ends.low), float(ends.high)
+    return found._replace(low=float(low), high=float(high))
+
+
+def proportion(right):
+    """Describe a proportion of bool [utterances], not empty, as a `Statistic`
+    with Wilson's interval (1927).
+
+    Example
+    -------
+    >>> proportion([True] * 10).low.__round__(3)
+    0.722
+    """
+    from scipy.stats import binomtest  # slow, as above
+
+    right = np.asarray(right, dtype=bool)
+    test = binomtest(int(right.sum()), len(right))
+    ends = map(float, test.proportion_ci(LEVEL, method="wilson"))
+    return Statistic(
+        len(right), float(right.mean()), float(np.median(right)), *ends
+    )
 
 
 def column(rows, name, ids=None):
-    """The values of one column.
-
-    Arguments
-    ---------
-    rows : dict
-        `{utterance: {column: value}}`.
-    name : str
-    ids : sequence of str, optional
-        Which utterances, all by default; NaN for those that are not there.
-
-    Returns
-    -------
-    numpy.ndarray, [utterances]
+    """The values [utterances] of one column of `{utterance: {column: value}}`,
+    of all utterances or of some; NaN where there is none.
     """
     ids = rows if ids is None else ids
     return np.array([rows.get(i, {}).get(name, math.nan) for i in ids])
 
 
 def by_label(labels, gains):
-    """Describe the values of each label.
+    """Describe the values `{head: values [N]}` of each label [N], "" for none.
 
-    Arguments
-    ---------
-    labels : sequence of str, [N]
-        "" for none.
-    gains : dict
-        `{head: values [N]}`.
-
-    Returns
-    -------
-    list of tuple
-        Each label, sorted, with the `Statistic` of each head; without labels
-        that have no defined value.
+    Gives (label, [`Statistic` of each head]), sorted, without labels that have
+    no defined value.
 
     Example
     -------
@@ -114,10 +97,8 @@ def by_label(labels, gains):
     ('F', 1.0)
     """
     labels = np.array(labels)
-    return _described(
-        ((str(label), labels == label) for label in np.unique(labels) if label),
-        gains,
-    )
+    known = (str(label) for label in np.unique(labels) if label)
+    return _described(((label, labels == label) for label in known), gains)
 
 
 def by_class(values, ends, gains):
@@ -141,16 +122,8 @@ def _described(choices, gains):
 
 
 def failures(heads):
-    """Utterances that a head made worse, the worst of any head first.
-
-    Arguments
-    ---------
-    heads : dict
-        `{head: {utterance: scores}}`.
-
-    Returns
-    -------
-    list of str
+    """Utterances of `{head: {utterance: scores}}` that a head made worse, the
+    worst of any head first.
 
     Example
     -------
@@ -161,74 +134,34 @@ def failures(heads):
     worst = {}
     for rows in heads.values():
         for snt_id, scores in rows.items():
-            gain = scores["si-snr_i"]
-            if gain < 0:
-                worst[snt_id] = min(gain, worst.get(snt_id, 0.0))
-    return sorted(worst, key=lambda snt_id: (worst[snt_id], snt_id))
-
-
-def whole(value):
-    """A number of speakers as an int, None where it is unknown."""
-    return None if value is None or not math.isfinite(value) else int(value)
+            # In this order: a NaN is passed over.
+            worst[snt_id] = min(worst.get(snt_id, 0.0), scores["si-snr_i"])
+    bad = (snt_id for snt_id, gain in worst.items() if gain < 0)
+    return sorted(bad, key=lambda snt_id: (worst[snt_id], snt_id))
 
 
 def confusion(test_set):
-    """How many speakers there are against how many were found.
+    """How many speakers there are against how many were found, from `{utterance:
+    {"num_spks", "counted", "confidence"}}`.
 
-    Arguments
-    ---------
-    test_set : dict
-        `{utterance: {"num_spks", "counted", "confidence"}}`.
-
-    Returns
-    -------
-    dict or None
-        `true` and `counted` numbers, `matrix` [true][counted] of utterances,
-        `right` (`Statistic` of 0 and 1, see `proportion`), `confidence` (means of right and of
-        wrong ones); None where nothing was counted.
+    `true` and `counted` numbers, `matrix` [true][counted] of utterances,
+    `right` (see `proportion`), `confidence` (means of right and of wrong ones);
+    None where nothing was counted.
     """
-    pairs = [
-        (whole(facts["num_spks"]), whole(facts.get("counted")), facts)
-        for facts in test_set.values()
-    ]
-    pairs = [pair for pair in pairs if None not in pair[:2]]
-    if not pairs:
+    names = ("num_spks", "counted", "confidence")
+    facts = np.array([column(test_set, name) for name in names])
+    true, counted, sure = facts[:, np.isfinite(facts[:2]).all(axis=0)]
+    if not len(true):
         return None
-    seen = [pair[:2] for pair in pairs]
-    true = sorted({t for t, _ in seen})
-    counted = sorted({number for pair in seen for number in pair})
-    right = np.array([t == c for t, c in seen])
-    sure = np.array([f.get("confidence", math.nan) for *_, f in pairs])
+    rows, columns = np.unique(true), np.union1d(true, counted)
+    right = true == counted
     return {
-        "true": true,
-        "counted": counted,
-        "matrix": [[seen.count((t, c)) for c in counted] for t in true],
+        "true": rows.astype(int).tolist(),
+        "counted": columns.astype(int).tolist(),
+        "matrix": [
+            [int(((true == t) & (counted == c)).sum()) for c in columns]
+            for t in rows
+        ],
         "right": proportion(right),
         "confidence": (describe(sure[right]).mean, describe(sure[~right]).mean),
     }
-
-
-def proportion(right):
-    """Describe a proportion, with Wilson's interval (1927).
-
-    Arguments
-    ---------
-    right : sequence of bool, [utterances]
-        Not empty.
-
-    Returns
-    -------
-    Statistic
-
-    Example
-    -------
-    >>> proportion([True] * 10).low.__round__(3)
-    0.722
-    """
-    right = np.asarray(right, dtype=bool)
-    from scipy.stats import binomtest  # slow, as above
-
-    test = binomtest(int(right.sum()), len(right))
-    ends = test.proportion_ci(LEVEL, method="wilson")
-    middle = float(right.mean()), float(np.median(right))
-    return Statistic(len(right), *middle, float(ends.low), float(ends.high))

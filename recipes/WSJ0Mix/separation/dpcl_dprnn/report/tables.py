@@ -6,14 +6,7 @@ import numpy as np
 
 from ..evaluation.scoring import RESULT_FILES
 from .figures import NAMES, histogram, level_figure, minus, scatter, shown
-from .statistics import (
-    by_class,
-    by_label,
-    column,
-    describe,
-    failures,
-    whole,
-)
+from .statistics import by_class, by_label, column, describe, failures
 
 METRICS = {  # column: name, unit, digits
     "si-snr": ("SI-SNR", "dB", 2),
@@ -23,6 +16,7 @@ METRICS = {  # column: name, unit, digits
     "pesq": ("PESQ", "", 2),
     "stoi": ("STOI", "", 3),
 }
+OF_MIXTURES = ("si-snr", "sdr")
 FAILURES = 50  # listed at most
 # Ends of classes, in dB: of the speakers' level difference, and of a speaker's
 # SI-SNR in the mixture
@@ -44,13 +38,16 @@ def systems(heads, test_set):
     rows = [("unprocessed mixture", mixture_scores(heads, test_set))]
     rows += [(NAMES[head], scores) for head, scores in heads.items()]
     if any("ideal_si-snr_i" in each for each in test_set.values()):
-        rows.append(("ideal binary mask", ideal_scores(test_set)))
+        ideal = {}
+        for snt_id, row in test_set.items():  # the mixture's, and its gain
+            gains = {m: row.get(f"ideal_{m}_i", math.nan) for m in OF_MIXTURES}
+            ideal[snt_id] = {f"{m}_i": gain for m, gain in gains.items()}
+            ideal[snt_id] |= {m: row[m] + gain for m, gain in gains.items()}
+        rows.append(("ideal binary mask", ideal))
+    names = [name for name, *_ in metric_columns(heads)]
     return [
-        (
-            name,
-            {c: describe(column(scores, c)) for c, *_ in metric_columns(heads)},
-        )
-        for name, scores in rows
+        (system, {name: describe(column(scores, name)) for name in names})
+        for system, scores in rows
     ]
 
 
@@ -60,21 +57,9 @@ def mixture_scores(heads, test_set):
         return test_set
     rows = next(iter(heads.values()))
     return {
-        snt_id: {m: row[m] - row[f"{m}_i"] for m in ("si-snr", "sdr")}
+        snt_id: {m: row[m] - row[f"{m}_i"] for m in OF_MIXTURES}
         for snt_id, row in rows.items()
     }
-
-
-def ideal_scores(test_set):
-    """Scores of the ideal binary mask: the mixture's and its improvement."""
-    scores = {}
-    for snt_id, row in test_set.items():
-        scores[snt_id] = {}
-        for metric in ("si-snr", "sdr"):
-            gain = row.get(f"ideal_{metric}_i", math.nan)
-            scores[snt_id][f"{metric}_i"] = gain
-            scores[snt_id][metric] = row[metric] + gain
-    return scores
 
 
 def difference(heads):
@@ -104,15 +89,16 @@ def distributions(heads, test_set):
 
 def groups(heads, test_set):
     """SI-SNRi of kinds of mixtures: of each its label and `Statistics` pairs."""
-    gains, facts = _gains(heads, list(test_set)), test_set.values()
-    numbers = [str(whole(known["num_spks"]) or "") for known in facts]
+    gains = _gains(heads, list(test_set))
+    numbers = [
+        f"{number:.0f}" if math.isfinite(number) else ""
+        for number in column(test_set, "num_spks")
+    ]
+    genders = [facts.get("genders", "") for facts in test_set.values()]
     kinds = {
         "speakers": by_label(numbers, gains),
-        "genders": by_label([f.get("genders", "") for f in facts], gains),
-        "level difference": [
-            (f"{_level(ends)} dB", statistics)
-            for ends, statistics in _by_level(heads, test_set)
-        ],
+        "genders": by_label(genders, gains),
+        "level difference": _in_db(_by_level(heads, test_set)),
     }
     return [(kind, rows) for kind, rows in kinds.items() if rows]
 
@@ -132,6 +118,10 @@ def _level(ends, to=" to "):
     if math.isinf(ends[0]):
         return f"under {high}"
     return f"over {low}" if math.isinf(ends[1]) else f"{low}{to}{high}"
+
+
+def _in_db(classes):
+    return [(f"{_level(ends)} dB", statistics) for ends, statistics in classes]
 
 
 def failure_context(heads, test_set, speakers):
@@ -180,35 +170,18 @@ def example_scores(name, heads, test_set):
 
 
 def speaker_context(speakers, heads):
-    """All that the page shows of the speakers.
+    """All that the page shows of the speakers, rows of test_speakers.csv.
 
-    Arguments
-    ---------
-    speakers : list of dict
-        Rows of test_speakers.csv, see `files.read_rows`.
-    heads : sequence of str
-
-    Returns
-    -------
-    dict or None
-        `picture`, `groups` ([(kind, [(label, Statistics), ...]), ...]) and
-        `counts` (`{head: (made worse, defined)}`); None where no speaker has
-        a score.
+    A `picture`, `groups` ([(kind, [(label, Statistics), ...]), ...]) and
+    `counts` (`{head: (made worse, defined)}`); None where nobody has a score.
     """
-    gains = {
-        head: np.array(
-            [row.get(f"{head}_si-snr_i", math.nan) for row in speakers]
-        )
-        for head in heads
-    }
+    rows = dict(enumerate(speakers))
+    gains = {head: column(rows, f"{head}_si-snr_i") for head in heads}
     if not any(np.isfinite(values).any() for values in gains.values()):
         return None
-    inputs = np.array([row["si-snr"] for row in speakers])
+    inputs = column(rows, "si-snr")
     kinds = {
-        "input": [
-            (f"{_level(ends)} dB", statistics)
-            for ends, statistics in by_class(inputs, INPUT_ENDS, gains)
-        ],
+        "input": _in_db(by_class(inputs, INPUT_ENDS, gains)),
         "speaker": by_label([row.get("group", "") for row in speakers], gains),
     }
     return {
@@ -237,8 +210,7 @@ def worst_speakers(speakers, head):
     """
     worst = {}
     for row in speakers:
-        value = row.get(f"{head}_si-snr_i", math.nan)
-        if math.isfinite(value):
-            known = worst.get(row["snt_id"], math.inf)
-            worst[row["snt_id"]] = min(value, known)
+        gain = row.get(f"{head}_si-snr_i", math.nan)
+        # In this order: a NaN is passed over.
+        worst[row["snt_id"]] = min(worst.get(row["snt_id"], math.inf), gain)
     return worst

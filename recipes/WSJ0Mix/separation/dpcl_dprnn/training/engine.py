@@ -128,21 +128,8 @@ class Engine(sb.Brain):
         self.due = GO_ON  # what all processes have agreed on
 
     def fit(self, epoch_counter, train_set, valid_set=None, **options):
-        """See the parent.
-
-        Arguments
-        ---------
-        epoch_counter : iterable
-        train_set : torch.utils.data.DataLoader
-            Of `batches.make_training_loader`.
-        valid_set : torch.utils.data.DataLoader, optional
-        **options
-            Further ones of the parent.
-
-        Raises
-        ------
-        Stopped
-            After SIGTERM, when all is saved.
+        """See the parent; `train_set` is one of `batches.make_training_loader`.
+        Raises `Stopped` after SIGTERM, when all is saved.
         """
         self.train_sampler = train_set.batch_sampler
         with sigterm_calls(self.on_sigterm):
@@ -205,21 +192,10 @@ class Engine(sb.Brain):
     def _optimizer_step_limit_exceeded(self):
         return super()._optimizer_step_limit_exceeded or self.done >= 1
 
-    def set_learning_rate(self):
-        """Set that of the coming step, where there is a schedule."""
-        if self.schedule is not None:
-            rate = self.schedule.rate(self.optimizer_step + 1, self.done)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-
-    def on_fit_batch_start(self, batch, should_step):
-        """Seed the batch: every one draws other numbers, and a resumed run the
-        same ones that it would have drawn.
-        """
-        self.seed_step()
-
     def seed_step(self, stream=0):
-        """Seed PyTorch's random numbers, of which there are several streams."""
+        """Seed PyTorch's random numbers, of which there are several streams:
+        every batch draws others, and a resumed run what it would have drawn.
+        """
         key = [self.seed, self.epoch, self.step, stream]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
@@ -245,9 +221,11 @@ class Engine(sb.Brain):
         """Add the gradient of a batch, and step if it is the step's last."""
         last, share = self.step_of(batch)
         should_step = self.step == last
-        self.on_fit_batch_start(batch, should_step)
-        if should_step:
-            self.set_learning_rate()
+        self.seed_step()
+        if should_step and self.schedule is not None:
+            rate = self.schedule.rate(self.optimizer_step + 1, self.done)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
         with self.no_sync(not should_step):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, sb.Stage.TRAIN)
@@ -262,7 +240,6 @@ class Engine(sb.Brain):
             self.suspects += self.not_finite(batch)
         if should_step:
             self.optimizers_step()
-        self.on_fit_batch_end(batch, outputs, loss, should_step)
         return value
 
     def optimizers_step(self):
@@ -319,9 +296,9 @@ class Engine(sb.Brain):
     def leave_out(self):
         """Count and name a step that is not taken; too many end the run."""
         self.sums.left_out += 1
-        suspects = _joined(gather(self.suspects))
+        suspects = sum(gather(self.suspects), [])
         if not suspects:  # the loss is finite, its gradient is not
-            suspects = _joined(gather(self.names))
+            suspects = sum(gather(self.names), [])
         message = (
             f"The loss or its gradient is not finite in batch {self.step} of "
             f"epoch {self.epoch}: {few(suspects, 16)}."
@@ -370,16 +347,8 @@ class Engine(sb.Brain):
         return gradient_shares(parts, parameters)
 
     def total_loss(self, parts, weights):
-        """The weighted sum of the parts of the loss, kept for the log.
-
-        Arguments
-        ---------
-        parts : dict of str to torch.Tensor, [B]
-        weights : dict of str to float
-
-        Returns
-        -------
-        torch.Tensor, a scalar: the mean over the batch
+        """The weighted sum of the parts of the loss, `{name: tensor [B]}`, kept
+        for the log; its mean over the batch is returned, a scalar tensor.
         """
         self.weighted = {name: weights[name] * v for name, v in parts.items()}
         total = sum(self.weighted.values())
@@ -426,19 +395,16 @@ class Engine(sb.Brain):
         return loss
 
     def stage_averages(self):
-        """Averages of the stage, over all processes.
+        """Averages of the stage, over all processes, by name.
 
-        Returns
-        -------
-        dict of str to float
-            Of each part of the loss, over utterances; in training also the
-            gradient's norm before clipping, the parts' shares of the gradient
-            and the seconds. The number of steps, or batches, with a loss
-            that is not finite, if there are any.
+        Of each part of the loss, over utterances; in training also the
+        gradient's norm before clipping, the parts' shares of the gradient and
+        the seconds. The number of steps, or batches, with a loss that is not
+        finite, if there are any.
         """
         if self.stage == sb.Stage.VALID:
             self.averaged.exchange()
-        sums, suspects = self.sums_of_all(), _joined(gather(self.suspects))
+        sums, suspects = self.sums_of_all(), sum(gather(self.suspects), [])
         if suspects:  # of validation or test; a step names its own
             logger.warning(
                 f"The loss is not finite: {few(suspects, 16)}. It does not "
@@ -471,13 +437,11 @@ class Engine(sb.Brain):
         each = gather(self.sums.in_numbers())
         names = sorted({name for sums in each for name in sums.totals})
         together = dataclasses.replace(
-            each[0],
-            totals={
-                name: sum(sums.totals.get(name, 0.0) for sums in each)
-                for name in names
-            },
-            count=sum(sums.count for sums in each),
+            each[0], totals={}, count=sum(sums.count for sums in each)
         )
+        for name in names:
+            parts = [sums.totals.get(name, 0.0) for sums in each]
+            together.totals[name] = sum(parts)
         if self.stage != sb.Stage.TRAIN:
             together.left_out = sum(sums.left_out for sums in each)
         return together
@@ -549,7 +513,3 @@ class Engine(sb.Brain):
                 f"The run had {state['ranks']} processes and goes on with "
                 f"{ranks}: its steps are of other sizes from here on."
             )
-
-
-def _joined(lists):
-    return list(itertools.chain.from_iterable(lists))

@@ -13,13 +13,9 @@ FEWEST = 16  # before which it is not known
 
 
 class AutoClip:
-    """Clips gradients to what is usual (Seetharaman et al., arXiv 2007.14469).
-
-    Arguments
-    ---------
-    quantile : float, optional
-        Of the `norms` of the last 512 steps, which the caller adds; without,
-        gradients may have any.
+    """Clips gradients to what is usual (Seetharaman et al., arXiv 2007.14469): a
+    quantile of the `norms` of the last 512 steps, which the caller adds. Without
+    a quantile, gradients may have any.
 
     Example
     -------
@@ -41,21 +37,12 @@ class AutoClip:
 
 
 def gradient_shares(parts, parameters):
-    """What each part of a loss adds to the gradient of their sum.
+    """What each part of a loss, a scalar tensor, adds to the gradient of their
+    sum: g_i . g / |g|^2, where g is the sum of all g_i.
 
-    The graph is kept, so that the sum can still be differentiated.
-
-    Arguments
-    ---------
-    parts : dict of str to torch.Tensor, scalars
-    parameters : list of torch.nn.Parameter
-
-    Returns
-    -------
-    dict of str to float
-        g_i . g / |g|^2 of each part, where g is the sum of all g_i: they sum
-        to 1, and one that is below 0 works against the others. Empty where
-        there are no two parts, or the gradient is zero or not finite.
+    The shares sum to 1, and one that is below 0 works against the others. There
+    are none where there are no two parts, or the gradient is zero or not
+    finite. The graph is kept, so that the sum can still be differentiated.
 
     Example
     -------

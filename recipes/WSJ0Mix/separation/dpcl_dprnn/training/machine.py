@@ -2,21 +2,13 @@
 
 import contextlib
 import ctypes
-import platform
 
 import torch
 
 
 def fastest_precision():
-    """The training precision that this machine computes fastest.
-
-    bf16 on CPUs and GPUs with instructions for it, fp32 on others, where
-    bf16 is emulated.
-
-    Returns
-    -------
-    str
-        "bf16" or "fp32".
+    """The training precision that this machine computes fastest: "bf16" on CPUs
+    and GPUs with instructions for it, "fp32" on others, where bf16 is emulated.
     """
     if torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -26,8 +18,7 @@ def fastest_precision():
                 flags = file.read()
         except OSError:
             flags = ""
-        x86 = platform.machine() in ("x86_64", "AMD64")
-        native = x86 and ("avx512_bf16" in flags or "amx_bf16" in flags)
+        native = "avx512_bf16" in flags or "amx_bf16" in flags
     return "bf16" if native else "fp32"
 
 

@@ -34,6 +34,9 @@ RANGES = {
     "training_crop": (1e-9, math.inf),
     "max_batch_seconds": (1e-9, math.inf, "null"),
     "lr": (0, math.inf),
+    # SpeechBrain would turn the gradients around by a negative one.
+    "max_grad_norm": (1e-9, math.inf),
+    "grad_accumulation_factor": (1, math.inf, "whole"),
     "warmup_steps": (0, math.inf),
     "lr_fall": (0, 1),
     "clip_quantile": (0, 1, "null"),
@@ -44,6 +47,8 @@ RANGES = {
 }
 DTYPES = ("float32", "float16")  # of exported weights
 NEEDED = ("num_spks", "sample_rate", "batch_size", "seed", "training_crop")
+# What a reference raises, or what a file builds
+BROKEN = (AttributeError, ImportError, KeyError, TypeError, ValueError)
 # Run options that are as good as hparams
 TRAINED_WITH = (
     "precision",
@@ -56,8 +61,8 @@ TRAINED_WITH = (
 def begin(argv):
     """Begin a run, or go on with one.
 
-    Joins the other processes, reads the hparams, and refuses to go on with
-    others than the run began with.
+    Joins the other processes, reads and checks the hparams and SpeechBrain's
+    run options, and refuses to go on with others than the run began with.
 
     Arguments
     ---------
@@ -70,6 +75,10 @@ def begin(argv):
     hparams : dict
     run_opts : speechbrain.utils.run_opts.RunOptions
     settings : resuming.Settings
+
+    Raises
+    ------
+    UserError
     """
     hparams_file, run_opts, overrides = parse_command_line(argv)
     if run_opts.debug and "WORLD_SIZE" in os.environ:
@@ -77,39 +86,30 @@ def begin(argv):
     try:
         sb.utils.distributed.ddp_init_group(run_opts)
     except ValueError as error:  # more processes than GPUs
-        raise UserError(f"{first_line(error)}") from error
+        raise UserError(first_line(error)) from error
     if run_opts.device == "cpu":
         reuse_memory()
     hparams, overrides = load_hparams(hparams_file, overrides)
     text = pathlib.Path(hparams_file).read_text(encoding="utf-8")
-    force = settle_run_options(hparams, run_opts)
+    given = run_opts.overridden_args
+    force = {
+        name: run_opts[name]
+        if name in given
+        else hparams.get(name, run_opts[name])
+        for name in TRAINED_WITH
+    }
     settings = Settings(text, overrides, force)
     if not (run_opts.test_only or run_opts.debug):
         on_main(settings.check, checkpointer=hparams["checkpointer"])
+    settle_run_options(hparams, run_opts, force)
     return hparams_file, hparams, run_opts, settings
 
 
 def open_loggers(text_logger, extra, folder):
-    """The text log, and another one beside it.
+    """SpeechBrain's loggers of an experiment's folder, on the main process.
 
-    Arguments
-    ---------
-    text_logger : callable
-        Makes SpeechBrain's.
-    extra : str, optional
-        "tensorboard" or "wandb".
-    folder : str
-        Of the experiment.
-
-    Returns
-    -------
-    list of speechbrain.utils.train_logger.TrainLogger
-        Empty on all processes but the main one.
-
-    Raises
-    ------
-    UserError
-        When the extra one is not known or not installed.
+    The first is made by `text_logger`. An extra one, "tensorboard" or "wandb",
+    that is not known or not installed is a `UserError`.
     """
     if extra not in (None, "tensorboard", "wandb"):
         raise UserError(
@@ -146,15 +146,15 @@ class _Tensorboard:
 
         self.logger = TensorboardLogger(folder)
 
-    def log_stats(self, stats_meta, *stats, **named):
+    def log_stats(self, meta, train_stats=None, valid_stats=None, **test):
         """As SpeechBrain's loggers do."""
-        before = stats_meta.get("epoch", stats_meta.get("epoch loaded")) - 1
-        parts = dict(zip(("train", "valid", "test"), stats, strict=False))
-        for name in ("train", "valid", "test"):
-            part = parts.get(name, named.get(f"{name}_stats")) or {}
-            self.logger.global_step[name] = dict.fromkeys(part, before)
-        self.logger.global_step["meta"] = before
-        self.logger.log_stats(stats_meta, *stats, **named)
+        before = meta.get("epoch", meta.get("epoch loaded")) - 1
+        stats = {"train_stats": train_stats, "valid_stats": valid_stats, **test}
+        self.logger.global_step = {"meta": before} | {
+            name.removesuffix("_stats"): dict.fromkeys(part or (), before)
+            for name, part in stats.items()
+        }
+        self.logger.log_stats(meta, **stats)
 
 
 def parse_command_line(argv):
@@ -163,12 +163,8 @@ def parse_command_line(argv):
     SpeechBrain splits values that hold an "=", which stay whole here, and
     trips over a key that is given twice, of which the last one counts here,
     and over `--remove_vector_weight_decay=False` where the file has it True.
-    Where there is no GPU, the CPU is the default.
-
-    Arguments
-    ---------
-    argv : list of str
-        The command line after the program's name.
+    Where there is no GPU, the CPU is the default; a GPU that is asked for and
+    not there is a `UserError`.
 
     Returns
     -------
@@ -176,11 +172,6 @@ def parse_command_line(argv):
     run_opts : speechbrain.utils.run_opts.RunOptions
     overrides : str
         YAML.
-
-    Raises
-    ------
-    UserError
-        When the device is not there.
     """
     whole = [a for a in argv if a.startswith("--") and a.count("=") > 1]
     # SpeechBrain's flags know no "=False" to set back what the file sets.
@@ -211,24 +202,9 @@ def _is_flag(argument):
 def load_hparams(path, overrides):
     """Read a HyperPyYAML file.
 
-    Arguments
-    ---------
-    path : str
-        The file.
-    overrides : str
-        YAML of the keys to set.
-
-    Returns
-    -------
-    hparams : dict
-    overrides : str
-        Those given, and an empty `data_folder` where a `speech_folder` does.
-
-    Raises
-    ------
-    UserError
-        When the file or an override is not valid, an override is not a key
-        of the file, or a key that has to be given is not.
+    Returns the hparams and the overrides, YAML, to which an empty `data_folder`
+    is added where a `speech_folder` does. A file or an override that is not
+    valid, or a key that is missing, is a `UserError`.
     """
     # Of plots, that are not made. Its level would not do: SpeechBrain sets it.
     logging.getLogger("speechbrain.utils.train_logger").addFilter(
@@ -263,13 +239,7 @@ def load_hparams(path, overrides):
             f"Cannot write to {error.filename} ({error.strerror}). Choose "
             "another --output_folder."
         ) from error
-    except (
-        AttributeError,
-        ImportError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:  # of a reference, or of what the file builds
+    except BROKEN as error:
         raise UserError(_explain(error, path)) from error
 
 
@@ -311,22 +281,9 @@ def _explain(error, path):
 
 def _check_values(settings, path):
     """Refuse values whose failure, later on, would not name them."""
-    for key, (lowest, highest, *more) in RANGES.items():
-        value = settings.get(key)
-        absent = "null" in more or key not in {*settings, *NEEDED}
-        if hasattr(value, "tag") or (value is None and absent):
-            continue  # a reference, not yet a value; or none
-        kind = int if "whole" in more else int | float
-        number = isinstance(value, kind) and not isinstance(value, bool)
-        if not number or not lowest <= value <= highest:
-            limit = f"from {lowest:.0f} to {highest:.0f}"
-            if highest == math.inf:
-                limit = "above 0" if lowest else "of 0 or more"
-            raise UserError(
-                f"{key} is {value!r} in {path} or on the command line; a "
-                f"{'whole ' if 'whole' in more else ''}number {limit} is "
-                f"needed{', or null' if 'null' in more else ''}."
-            )
+    for key in RANGES:
+        if key in settings or key in NEEDED:
+            _check_range(key, settings.get(key), path)
     if settings.get("speech_folder") and not settings.get("speech_cache"):
         raise UserError(
             "speech_cache is empty. Name a folder for the decoded speech."
@@ -338,83 +295,54 @@ def _check_values(settings, path):
         )
 
 
-def settle_run_options(hparams, run_opts):
+def _check_range(key, value, path):
+    """Refuse what is not one of the numbers of `RANGES`."""
+    lowest, highest, *more = RANGES[key]
+    if hasattr(value, "tag") or (value is None and "null" in more):
+        return  # a reference, not yet a value; or none
+    kind = int if "whole" in more else int | float
+    number = isinstance(value, kind) and not isinstance(value, bool)
+    if not number or not lowest <= value <= highest:
+        limit = f"from {lowest:.0f} to {highest:.0f}"
+        if highest == math.inf:
+            limit = "above 0" if lowest else "of 0 or more"
+        raise UserError(
+            f"{key} is {value!r} in {path} or on the command line; a "
+            f"{'whole ' if 'whole' in more else ''}number {limit} is "
+            f"needed{', or null' if 'null' in more else ''}."
+        )
+
+
+def settle_run_options(hparams, run_opts, force):
     """Check and mend SpeechBrain's run options, as far as it would not.
 
-    Arguments
-    ---------
-    hparams : dict
-        Of two intervals of checkpoints, which SpeechBrain refuses, the one
-        on the command line is left.
-    run_opts : speechbrain.utils.run_opts.RunOptions
-        Of the command line.
-
-    Returns
-    -------
-    dict
-        Those in force that training depends on.
-
-    Raises
-    ------
-    UserError
+    Of two intervals of checkpoints, which it refuses, the one on the command
+    line is left. `force` has the options in force that training depends on.
     """
-    given = run_opts.overridden_args
-    force = {
-        name: run_opts[name]
-        if name in given
-        else hparams.get(name, run_opts[name])
-        for name in TRAINED_WITH
-    }
-    factor = force["grad_accumulation_factor"]
-    if not isinstance(factor, int) or factor < 1:
-        raise UserError(
-            f"grad_accumulation_factor is {factor!r}; a whole number above 0 "
-            "is needed."
-        )
+    for key in ("grad_accumulation_factor", "max_grad_norm"):
+        _check_range(key, force[key], run_opts.param_file)
     if force["precision"] == "fp16" and run_opts.device == "cpu":
         raise UserError(
             "--precision=fp16 is for GPUs. Use bf16 or fp32 on a CPU."
         )
+    given = run_opts.overridden_args
+    if "optimizer_step_limit" in given:  # it takes it as text
+        try:
+            run_opts.optimizer_step_limit = int(run_opts.optimizer_step_limit)
+        except ValueError as error:
+            raise UserError(
+                f"optimizer_step_limit is {run_opts.optimizer_step_limit!r}; a "
+                "whole number is needed."
+            ) from error
     intervals = ("ckpt_interval_minutes", "ckpt_interval_steps")
     for one, other in (intervals, intervals[::-1]):
         if one in given and other not in given and other in hparams:
             hparams[other] = 0
-    return force
-
-
-def check_run_options(brain):
-    """Mend or refuse SpeechBrain's run options, wherever they were given.
-
-    Arguments
-    ---------
-    brain : speechbrain.Brain
-        What has taken them from the command line or the hparams.
-    """
-    if brain.max_grad_norm <= 0:  # SpeechBrain would turn the gradients around
-        raise UserError(
-            f"max_grad_norm is {brain.max_grad_norm}; a number above 0 is "
-            "needed. A very large one switches clipping off."
-        )
-    if brain.optimizer_step_limit is not None:
-        # SpeechBrain takes it from the command line as text.
-        try:
-            brain.optimizer_step_limit = int(brain.optimizer_step_limit)
-        except ValueError as error:
-            raise UserError(
-                f"optimizer_step_limit is {brain.optimizer_step_limit!r}; a "
-                "whole number is needed."
-            ) from error
 
 
 def check_evaluation(hparams):
-    """Refuse what would end, or spoil, the evaluation after training.
-
-    Raises
-    ------
-    UserError
-        When voices are to sum to mixtures that are more than their sources,
-        weights are to be of an unknown kind, or the packages that the report
-        needs are not installed.
+    """Refuse to have voices sum to mixtures that are more than their sources,
+    and weights of an unknown kind.
     """
     live = hparams["dynamic_mixing"] if hparams["speech_folder"] else {}
     more = hparams["mixture_type"] == "both" or (
@@ -433,9 +361,3 @@ def check_evaluation(hparams):
             f"model_dtype is {hparams['model_dtype']!r}; it may be "
             f"{' or '.join(DTYPES)}."
         )
-    for name in ("jinja2", "matplotlib"):
-        if importlib.util.find_spec(name) is None:
-            raise UserError(
-                f"The report needs {name}, which is not installed. Run pip "
-                "install -r extra_requirements.txt."
-            )

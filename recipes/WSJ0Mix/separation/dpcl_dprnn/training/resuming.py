@@ -74,16 +74,8 @@ class Settings:
         """Leave them as they are: `check` is called before."""
 
     def check(self, checkpointer):
-        """Refuse to go on with other settings than those of the checkpoint.
-
-        Arguments
-        ---------
-        checkpointer : AtomicCheckpointer
-
-        Raises
-        ------
-        UserError
-            Names the keys, with the values of then and now.
+        """Refuse to go on with other settings than those of the checkpoint: a
+        `UserError` names the keys, with the values of then and now.
         """
         folder = checkpointer.newest_whole()
         if folder is None or not (folder / "settings.ckpt").exists():
@@ -111,12 +103,10 @@ def flat(tree, prefix=""):
     tag = getattr(getattr(tree, "tag", None), "value", None)
     if tag and prefix:
         yield f"{prefix}tag", tag
-    if isinstance(tree, dict):
-        for key, value in tree.items():
+    if isinstance(tree, dict | list):
+        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, value in pairs:
             yield from flat(value, f"{prefix}{key}.")
-    elif isinstance(tree, list):
-        for index, value in enumerate(tree):
-            yield from flat(value, f"{prefix}{index}.")
     else:
         yield prefix.rstrip("."), getattr(tree, "value", tree)
 
