@@ -24,8 +24,10 @@ import yaml
 from contenders import keys_of
 from figures import show, versions
 
-ROOT = pathlib.Path(__file__).parents[1]
+OUT = pathlib.Path(__file__).parents[1] / "results" / "bench.json"
 SYSTEMS = ("dprnn", "dpcl_dprnn", "dpcl_dprnn_stft", "dpcl")
+PRECISIONS = ("fp32", "bf16")  # of our training and separation
+LENGTHS = (1.0, 4.0, 15.0, 60.0, 300.0)  # seconds of audio
 SUITES = {
     "training": suites.training,
     "inference": suites.inference,
@@ -44,60 +46,21 @@ def parse_command_line(argv=None):
         description=__doc__.split("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--suite",
-        nargs="+",
-        choices=SUITES,
-        default=[name for name in SUITES if name != "growth"],
-        help="what to compare",
-    )
-    parser.add_argument(
-        "--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS
-    )
-    parser.add_argument(
-        "--precision",
-        nargs="+",
-        choices=("fp32", "bf16"),
-        default=("fp32", "bf16"),
-        help="of our training and separation",
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="CPU's"
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each")
-    parser.add_argument(
-        "--seconds", type=float, help="of audio, instead of each suite's own"
-    )
-    parser.add_argument(
-        "--batch", type=int, help="mixtures, instead of each suite's own"
-    )
-    parser.add_argument(
-        "--lengths",
-        nargs="+",
-        type=float,
-        default=(1.0, 4.0, 15.0, 60.0, 300.0),
-        help="seconds of audio, in growth",
-    )
-    parser.add_argument(
-        "--cap",
-        type=float,
-        default=30.0,
-        help="seconds that a turn may take in growth",
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        metavar="KEY=VALUE",
-        default=[],
-        help="other hparams, such as num_layers=2; stock has the same sizes",
-    )
-    parser.add_argument(
-        "--json",
-        type=pathlib.Path,
-        default=ROOT / "results" / "bench.json",
-        help="all times and settings",
-    )
+    add = parser.add_argument
+    usual = [name for name in SUITES if name != "growth"]
+    others = "other hparams, such as num_layers=2; stock has the same sizes"
+    add("--suite", nargs="+", choices=SUITES, default=usual)
+    add("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    add("--device", default="cpu")
+    add("--threads", type=int, default=torch.get_num_threads(), help="CPU's")
+    add("--repeats", type=int, default=5, help="turns of each")
+    add("--seconds", type=float, help="of audio, instead of each suite's own")
+    add("--batch", type=int, help="mixtures, instead of each suite's own")
+    add("--lengths", nargs="+", type=float, default=LENGTHS, help="in growth")
+    add("--cap", type=float, default=30.0, help="seconds of a turn in growth")
+    add("--set", nargs="+", metavar="KEY=VALUE", default=[], help=others)
+    add("--json", type=pathlib.Path, default=OUT, help="all times and settings")
     args = parser.parse_args(argv)
     known = set.union(*map(keys_of, (*SYSTEMS, *suites.OF_A_RANK)))
     args.hparams = {}
@@ -119,9 +82,7 @@ def main(argv=None):
         for key, value in vars(args).items()
     }
     record = {"versions": versions(), "settings": settings, "comparisons": []}
-    print(
-        ", ".join(f"{key} {value}" for key, value in record["versions"].items())
-    )
+    print(", ".join(map("{0[0]} {0[1]}".format, record["versions"].items())))
     print(f"{args.device}, {args.threads} thread(s), {args.repeats} turns each")
     args.json.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as args.folder:

@@ -32,33 +32,20 @@ def keys_of(system):
 
 
 def load(system, folder, hparams):
-    """Load an hparams file.
-
-    Arguments
-    ---------
-    system : str
-        Its name, without the extension.
-    folder : str
-        For what is written on the way.
-    hparams : dict
-        Values for those of its keys that are in here.
-
-    Returns
-    -------
-    dict
+    """Load an hparams file by its name, with values for those of its keys that
+    are in `hparams`, and a folder for what is written on the way.
     """
     known = keys_of(system)
-    overrides = {key: hparams[key] for key in known & hparams.keys()}
-    overrides.update(data_folder="none", output_folder=folder)
+    overrides = {"data_folder": "none", "output_folder": str(folder)}
+    overrides |= {key: hparams[key] for key in known & hparams.keys()}
     with open(RECIPE / "hparams" / f"{system}.yaml", encoding="utf-8") as file:
         return load_hyperpyyaml(file, overrides)
 
 
-def our_training(system, precision, device, hparams, folder):
-    """A training step of one of the systems, by the recipe's own Brain."""
+def ready_brain(hparams, device, precision):
+    """The recipe's own Brain, about to train."""
     if torch.device(device).type == "cpu":
         reuse_memory()  # as train.py does
-    hparams = load(system, folder, hparams)
     brain = train.Separation(
         modules=hparams["modules"],
         opt_class=hparams["optimizer"],
@@ -72,6 +59,13 @@ def our_training(system, precision, device, hparams, folder):
     train.sb.Brain.on_fit_start(brain)  # ours would look for a data set
     brain.modules.train()
     brain.on_stage_start(train.sb.Stage.TRAIN, epoch=1)
+    return brain
+
+
+def our_training(system, precision, device, hparams, folder):
+    """A training step of one of the systems, by the recipe's own Brain."""
+    hparams = load(system, folder, hparams)
+    brain = ready_brain(hparams, device, precision)
 
     def make_input(seconds, batch):
         samples = round(seconds * hparams["sample_rate"])
@@ -109,14 +103,13 @@ def our_inference(system, precision, device, hparams, folder):
 def separation_of(hparams, device, separate):
     """Makes mixtures [B, T], and what separates them."""
 
-    def make_input(seconds, batch):
-        samples = round(seconds * hparams["sample_rate"])
-        sources = voices(batch, hparams["num_spks"], samples)
-        mixture = sources.sum(dim=1).to(device)
-        return functools.partial(step, mixture)
-
     @torch.no_grad()
     def step(mixture):
         return separate(mixture)
+
+    def make_input(seconds, batch):
+        samples = round(seconds * hparams["sample_rate"])
+        sources = voices(batch, hparams["num_spks"], samples)
+        return functools.partial(step, sources.sum(dim=1).to(device))
 
     return make_input

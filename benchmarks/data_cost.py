@@ -28,9 +28,9 @@ sys.path.insert(0, str(RECIPE))
 from dpcl_dprnn.mixtures.lists import mixture_name, read_list  # noqa: E402
 from dpcl_dprnn.mixtures.sets import mix_corpus  # noqa: E402
 from dpcl_dprnn.speech.levels import active_level  # noqa: E402
-from dpcl_dprnn.training.machine import reuse_memory  # noqa: E402
 
 RATE = 8000
+NO_DATA = {"data_folder": ""}
 
 
 def make_speech(folder, speakers=40, utterances=20, rate=16000):
@@ -97,39 +97,28 @@ def time_mixing(speech, count, repeats, folder):
 
 def print_mixing(speeds):
     """Medians with their spread, and the ratio."""
+    from figures import between, spread
+
     for name, each in speeds.items():
-        print(
-            f"{name:20s} {statistics.median(each):6.1f} mixtures a second "
-            f"({min(each):.1f} to {max(each):.1f})"
-        )
+        print(f"{name:20s} {between(spread(each))} mixtures a second")
     plain, ours = speeds.values()
     ratios = [b / a for a, b in zip(plain, ours, strict=True)]
-    print(
-        f"{'ratio':20s} {statistics.median(ratios):6.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+    print(f"{'ratio':20s} {between(spread(ratios))}")
 
 
 def time_loading(speech, folder, seconds=4, count=400):
     """Print how many mixtures a second are made on the fly."""
-    from hyperpyyaml import load_hyperpyyaml
-    from speechbrain.dataio.batch import PaddedBatch
+    import contenders
     from torch.utils.data import DataLoader
 
-    import train
-
-    words = {
-        "data_folder": "",
-        "speech_folder": str(speech),
-        "output_folder": str(folder / "loading"),
-        "training_crop": seconds,
-    }
-    with open(RECIPE / "hparams" / "mini.yaml", encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, words)
-    dataset = train.make_datasets(hparams)["train"]
+    words = {"speech_folder": str(speech), "training_crop": seconds}
+    hparams = contenders.load("mini", folder / "loading", NO_DATA | words)
+    dataset = contenders.train.make_datasets(hparams)["train"]
     for workers in (0, 2):
         loader = DataLoader(
-            dataset, batch_size=4, num_workers=workers, collate_fn=PaddedBatch
+            *(dataset, 4),
+            num_workers=workers,
+            collate_fn=contenders.PaddedBatch,
         )
         batches = iter(loader)
         next(batches)  # after warming up
@@ -145,31 +134,13 @@ def time_loading(speech, folder, seconds=4, count=400):
 
 def time_waiting(system, words, steps, folder):
     """Seconds of each step, and of waiting for its batch."""
-    import speechbrain as sb
-    from hyperpyyaml import load_hyperpyyaml
-    from speechbrain.dataio.batch import PaddedBatch
+    import contenders
 
-    import train
-
-    words = {"output_folder": str(folder / system), **words}
-    with open(RECIPE / "hparams" / f"{system}.yaml", encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, {"data_folder": "", **words})
-    datasets = train.make_datasets(hparams)
-    brain = train.Separation(
-        modules=hparams["modules"],
-        opt_class=hparams["optimizer"],
-        hparams=hparams,
-        run_opts={"device": "cpu", "precision": hparams.get("precision")},
-    )
-    brain.init_optimizers()
-    brain.modules.train()
-    brain.on_stage_start(sb.Stage.TRAIN, epoch=1)
-    loader = brain.make_dataloader(
-        datasets["train"],
-        sb.Stage.TRAIN,
-        ckpt_prefix=None,
-        collate_fn=PaddedBatch,
-        **hparams["train_dataloader_opts"],
+    hparams = contenders.load(system, folder / system, NO_DATA | words)
+    items = contenders.train.make_datasets(hparams)["train"]
+    brain = contenders.ready_brain(hparams, "cpu", hparams.get("precision"))
+    loader = contenders.train.make_training_loader(
+        items, [1.0] * len(items), hparams["train_dataloader_opts"]
     )
     batches = iter(loader)
     waits, totals = [], []
@@ -202,7 +173,6 @@ def main():
 
         import torch
 
-        reuse_memory()  # as train.py does
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
         time_loading(speech, folder)
         sources = {

@@ -1,7 +1,10 @@
 """From seconds to medians, ratios and tables."""
 
+import contextlib
 import os
+import pathlib
 import platform
+import re
 import statistics
 
 import numpy
@@ -21,24 +24,13 @@ def spread(values):
     >>> spread([3.0, 1.0, 2.0])
     {'median': 2.0, 'min': 1.0, 'max': 3.0}
     """
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-    }
+    median = statistics.median(values)
+    return {"median": median, "min": min(values), "max": max(values)}
 
 
 def compared(entrants, times, audio=None):
-    """What there is to say about each entrant.
-
-    Arguments
-    ---------
-    entrants : dict of str to (callable or str)
-        As `turns.take_turns` had them; `peak` is read off those that have it.
-    times : dict of str to list of float
-        What it gave.
-    audio : float, optional
-        Seconds of audio in a turn.
+    """What there is to say about each entrant of `turns.take_turns`, by the
+    times that it gave and the seconds of audio in a turn.
 
     Returns
     -------
@@ -70,45 +62,31 @@ def compared(entrants, times, audio=None):
 
 def versions():
     """What the figures depend on, besides the code."""
+    gpu = torch.cuda.is_available() and torch.cuda.get_device_name()
+    modules = (torch, speechbrain, numpy, scipy, sklearn)
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "speechbrain": speechbrain.__version__,
-        "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
+        **{module.__name__: module.__version__ for module in modules},
         "system": platform.platform(),
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
-        "gpu": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else None,
+        "gpu": gpu or None,
     }
 
 
 def cpu_model():
     """The processor's name, as far as it can be found out."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":")[1].strip()
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if found := re.search(r"^model name\s*: (.*)", text, re.MULTILINE):
+            return found[1]
     return platform.processor() or platform.machine()
 
 
 def show(comparison, header=True):
     """Print a comparison: a line for each contender, or, of what grows, a row
-    of a table.
-
-    Arguments
-    ---------
-    comparison : dict
-        Of `suites.comparison`.
-    header : bool
-        Whether the row is its table's first.
+    of a table, after the header if it is the first.
     """
     rows = comparison["contenders"]
     if header:

@@ -16,16 +16,17 @@ LONGEST_IN_TRAINING = 15  # seconds
 def growth(args):
     """See `bench.SUITES`."""
     yield from whole_steps(args)
-    for title, make in {
-        "PIT loss, batch 1": functools.partial(pieces.pit, args, batch=1),
-        "deep-clustering loss": functools.partial(
-            pieces.dpcl, args, explicit=False
+    for title, make, options in (
+        ("PIT loss, batch 1", pieces.pit, {"batch": 1}),
+        ("deep-clustering loss", pieces.dpcl, {"explicit": False}),
+        (
+            "k-means head of dpcl_dprnn.yaml",
+            pieces.kmeans,
+            {"mask_head": False},
         ),
-        "k-means head of dpcl_dprnn.yaml": functools.partial(
-            pieces.kmeans, args, mask_head=False
-        ),
-        "scoring": functools.partial(pieces.scoring, args),
-    }.items():
+        ("scoring", pieces.scoring, {}),
+    ):
+        make = functools.partial(make, args, **options)
         yield from along(args, title, SECONDS, args.lengths, make)
     seconds = args.seconds or 4.0
     for title, make in {
@@ -64,24 +65,8 @@ def whole_steps(args):
 
 
 def along(args, title, axis, values, make):
-    """Compare for each of some values, but for turns that take too much.
-
-    Arguments
-    ---------
-    args : argparse.Namespace
-        Of bench.py; `cap` are the seconds that a turn may take.
-    title : str
-    axis : str
-        What the values are of.
-    values : sequence of float
-        Ascending.
-    make : callable
-        Gives the entrants for a value.
-
-    Yields
-    ------
-    dict
-        Of `suites.comparison`.
+    """Compare the entrants that `make` gives for each of some ascending
+    values, but for turns that take more than `args.cap` seconds.
     """
     last = {}
     for value in values:
@@ -94,10 +79,9 @@ def along(args, title, axis, values, make):
                 entrants[name] = f"left out: takes {reason}"
             else:
                 memory -= growth * row.get("peak_bytes", 0)
-        audio = value if axis == SECONDS else None
-        done = comparison(
-            args, title, entrants, audio=audio, axis=axis, value=value
-        )
+        facts = {"axis": axis, "value": value}
+        facts["audio"] = value if axis == SECONDS else None
+        done = comparison(args, title, entrants, **facts)
         for row in done["contenders"]:
             if "spread" in row:
                 last[row["name"]] = {"value": value, **row}
@@ -107,20 +91,8 @@ def along(args, title, axis, values, make):
 def too_much(row, growth, cap, memory):
     """What a turn would take that is too much, or None.
 
-    Arguments
-    ---------
-    row : dict
-        Of `figures.compared`, for a smaller value.
-    growth : float
-        How much larger the value is. Time and memory are taken to grow alike.
-    cap : float
-        Seconds that a turn may take.
-    memory : float
-        Bytes that there are.
-
-    Returns
-    -------
-    str or None
+    `row` is of `figures.compared`, for a value that is `growth` times smaller;
+    time and memory are taken to grow alike, up to a cap and to what there is.
     """
     seconds = growth * row["spread"]["median"]
     if seconds > cap:

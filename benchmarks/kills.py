@@ -32,20 +32,20 @@ import sys
 import tempfile
 import time
 
-import numpy as np
 import speechbrain as sb
 import torch
 
 import dpcl_dprnn
-from dpcl_dprnn.common.audio import write_wav
 from dpcl_dprnn.training.checkpoints import damage
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "WSJ0Mix" / "separation"
 sys.path += [str(RECIPE), str(ROOT / "tests")]
 outcomes = importlib.import_module("outcomes")
+tiny_run = importlib.import_module("tiny_run")
 
 PATIENCE = 60  # seconds in which a process has to end by itself
+QUOTA = "full disks as well, of so many kB; to mount them takes root"
 HANGS = 600  # seconds after which a run is taken to hang
 TINY = (
     *("--device=cpu", "--distributed_backend=gloo", "--noprogressbar"),
@@ -157,22 +157,10 @@ def wait(processes, seconds):
 def disturbed(run, seconds, kills, rng, sigterm):
     """Start a run anew until it ends by itself, killing it now and then.
 
-    Arguments
-    ---------
-    run : Run
-    seconds : float
-        What it takes undisturbed: the kills are uniform over this time.
-    kills : int
-        The most, after which it is left alone.
-    rng : random.Random
-    sigterm : float
-        The share of kills that are SIGTERM, to all processes as from a
-        cluster. The others are SIGKILL, to any or all.
-
-    Yields
-    ------
-    dict
-        A row on each kill.
+    The kills, of which there are so many at the most, are uniform over the
+    seconds that it takes undisturbed. A share of them are SIGTERM, to all
+    processes as from a cluster; the others are SIGKILL, to any or all. Yields
+    a row on each.
     """
     for count in range(kills + 1):
         began = time.time()
@@ -216,38 +204,23 @@ def disturbed(run, seconds, kills, rng, sigterm):
 def kill_all(args, wanted, make):
     """Kill trainings in turn until there were enough kills.
 
-    Arguments
-    ---------
-    args : argparse.Namespace
-        Of the command line.
-    wanted : dict
-        The seconds and the outcome of each training, undisturbed.
-    make : callable
-        Makes the `Run` of a training, from its name and that of a folder.
-
-    Returns
-    -------
-    rows : list of dict
-        One of each kill.
-    wrong : dict
-        By training, what differs or how it failed; empty if all is well.
+    `wanted` has the seconds and the outcome of each, undisturbed, and `make`
+    its `Run` from its name and that of a folder. Returns a row of each kill,
+    and by training what differs or how it failed.
     """
     rng, rows, wrong = random.Random(args.seed), [], {}
     while len(rows) < args.kills and len(wrong) < 3:
         for name, (seconds, outcome) in wanted.items():
-            run, left = (
-                make(name, f"{name} {len(rows)}"),
-                args.kills - len(rows),
-            )
+            left = args.kills - len(rows)
             if not left:
                 break
+            run = make(name, f"{name} {len(rows)}")
             try:
                 for row in disturbed(run, seconds, left, rng, args.sigterm):
                     rows.append(row)
                     tell(f"{len(rows)} {row}")
-                found = outcomes.differences(
-                    outcomes.outcome(run.folder), outcome
-                )
+                got = outcomes.outcome(run.folder)
+                found = outcomes.differences(got, outcome)
             except Failed as error:
                 found = str(error)
             tell(f"{run.folder.name}: {found or 'identical'}")
@@ -301,24 +274,6 @@ def summary(rows, wrong):
     }
 
 
-def make_data(folder):
-    """Mixtures of tones, and speakers who hiss."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 13), ("valid", 2), ("test", 2)):
-        for number in range(count):
-            notes = rng.uniform([[150], [1500]], [[500], [3500]])
-            voices = 0.1 * np.sin(2 * np.pi * notes * np.arange(8000) / 8000)
-            voices += 0.01 * rng.standard_normal(voices.shape)
-            kinds = ("mixture", "source1", "source2")
-            signals = (voices.sum(axis=0), *voices)
-            for kind, samples in zip(kinds, signals, strict=True):
-                path = folder / "mixtures" / split / kind / f"{number}.wav"
-                write_wav(path, samples, 8000)
-    for name in "abcdef":
-        noise = 0.1 * rng.standard_normal(16000)
-        write_wav(folder / "speech" / name / f"{name}.wav", noise, 8000)
-
-
 def import_all():
     """Import what a training needs, once for all starts."""
     torch.set_num_threads(1)  # a pool of threads would not outlive a fork
@@ -348,14 +303,7 @@ def command_line():
     add("--sigterm", type=float, default=0.2, help="share of SIGTERM")
     add("--steps", type=int, default=80, help="of a training, or its epochs")
     add("--trainings", nargs="+", choices=[*TRAININGS], default=[*TRAININGS])
-    add(
-        "--quota",
-        nargs="+",
-        type=int,
-        default=[],
-        metavar="KB",
-        help="full disks as well, of these sizes; to mount them takes root",
-    )
+    add("--quota", nargs="+", type=int, default=[], help=QUOTA)
     add("--no_report", action="store_true", help="leave out its pictures")
     add("--out", help="JSON file, with a row for each kill")
     return parser.parse_args()
@@ -369,7 +317,8 @@ def main():
         sys.modules["train"].write_report = str
     with tempfile.TemporaryDirectory() as temporary:
         folder, wanted = pathlib.Path(temporary), {}
-        make_data(folder)
+        tiny_run.make_mixtures(folder / "mixtures", [1.0] * 13, others=2)
+        tiny_run.make_speech(folder / "speech")
 
         def make(name, other):
             kind = name.split(",")[0]

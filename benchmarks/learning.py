@@ -47,17 +47,16 @@ def parse(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--speech", required=True, help="folder of speakers")
-    parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, help="instead of minutes")
-    parser.add_argument("--valid", type=int, default=50, help="mixtures")
-    parser.add_argument("--test", type=int, default=100, help="mixtures")
-    parser.add_argument("--cache", help="folder for the decoded speech")
-    parser.add_argument(
-        "--out", type=pathlib.Path, default=ROOT / "results" / "learning.jsonl"
-    )
+    add, out = parser.add_argument, ROOT / "results" / "learning.jsonl"
+    add("--speech", required=True, help="folder of speakers")
+    add("--minutes", type=float, default=8.0)
+    add("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    add("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    add("--steps", type=int, help="instead of minutes")
+    add("--valid", type=int, default=50, help="mixtures")
+    add("--test", type=int, default=100, help="mixtures")
+    add("--cache", help="folder for the decoded speech")
+    add("--out", type=pathlib.Path, default=out)
     return parser.parse_args(argv)
 
 
@@ -120,12 +119,8 @@ def main(argv):
         results = [json.loads(line) for line in lines]
     for seed in args.seeds:
         for row in args.rows:
-            key = {
-                "speech": args.speech.name,
-                "size": size,
-                "row": row,
-                "seed": seed,
-            }
+            key = {"speech": args.speech.name, "size": size}
+            key |= {"row": row, "seed": seed}
             if any(key.items() <= result.items() for result in results):
                 continue
             with tempfile.TemporaryDirectory() as folder:
@@ -145,24 +140,16 @@ def table(results, speech, size):
         "|---|---|---|---|---|---|",
     ]
     for row in ROWS:
-        runs = [
-            each
-            for each in results
-            if (each["row"], each["speech"], each["size"])
-            == (row, speech, size)
-        ]
-        if not runs:
-            continue
-        cells = []
+        key = {"row": row, "speech": speech, "size": size}
+        runs = [each for each in results if key.items() <= each.items()]
+        cells = [str(len(runs))]
         for column in columns:
-            values = [run[column] for run in runs if column in run]
-            cells.append(
-                f"{statistics.mean(values):.2f} ({min(values):.2f} to "
-                f"{max(values):.2f})"
-                if values
-                else ""
-            )
-        lines.append(f"| {row} | {len(runs)} | {' | '.join(cells)} |")
+            of = [run[column] for run in runs if column in run]
+            spread = (statistics.mean(of), min(of), max(of)) if of else ()
+            text = "{:.2f} ({:.2f} to {:.2f})" if of else ""
+            cells.append(text.format(*spread))
+        if runs:
+            lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ import pathlib
 import numpy as np
 import torch
 import tqdm
+from figures import spread
 
 from dpcl_dprnn.common.audio import read_audio, resample
 from dpcl_dprnn.evaluation.metrics import assign
@@ -32,10 +33,11 @@ SILENT = 1e-3  # of a speaker's mean power: no speech in a piece
 LEVEL = 0.05  # root mean square of speech
 
 
-def make_recording(folder, speakers, count, seconds, rate, pause, rng):
+def make_recording(args, speakers, rate, rng):
     """Speakers [C, T] who speak with pauses, each an utterance at a time."""
-    sources = np.zeros((count, round(seconds * rate)), np.float32)
-    names = sorted(speakers)
+    shape = args.speakers, round(args.seconds * rate)
+    sources, names = np.zeros(shape, np.float32), sorted(speakers)
+    folder, pause = pathlib.Path(args.speech), args.pause
     for row in sources:
         name = names.pop(rng.integers(len(names)))
         utterances = sorted(speakers[name])
@@ -93,18 +95,19 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--speech", required=True)
-    parser.add_argument("--split", default="tt", choices=("tr", "cv", "tt"))
-    parser.add_argument("--count", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--speakers", type=int, default=2)
-    parser.add_argument("--pause", type=float, default=4.0, help="at most, s")
-    parser.add_argument("--n_spks", default=None)
-    parser.add_argument("--head")
-    parser.add_argument("--seed", type=int, default=1234)
-    parser.add_argument("--window", type=float, default=inference.WINDOW)
-    parser.add_argument("--overlap", type=float, default=inference.OVERLAP)
+    add = parser.add_argument
+    add("--model", required=True)
+    add("--speech", required=True)
+    add("--split", default="tt", choices=("tr", "cv", "tt"))
+    add("--count", type=int, default=50)
+    add("--seconds", type=float, default=60.0)
+    add("--speakers", type=int, default=2)
+    add("--pause", type=float, default=4.0, help="at most, s")
+    add("--n_spks", default=None)
+    add("--head")
+    add("--seed", type=int, default=1234)
+    add("--window", type=float, default=inference.WINDOW)
+    add("--overlap", type=float, default=inference.OVERLAP)
     args = parser.parse_args()
     torch.set_num_threads(1)
     separator = inference.SpeechSeparator.from_hparams(
@@ -118,15 +121,7 @@ def main():
     swaps = {name: np.zeros(2, int) for name in scores}
     for number in tqdm.trange(args.count):
         rng = np.random.default_rng([args.seed, number])
-        sources = make_recording(
-            pathlib.Path(args.speech),
-            speakers,
-            args.speakers,
-            args.seconds,
-            rate,
-            args.pause,
-            rng,
-        )
+        sources = make_recording(args, speakers, rate, rng)
         recording = SignalRecording(sources.sum(axis=0), rate)
         for name in scores:
             inference.WINDOW = args.window if name == "windows" else np.inf
@@ -138,21 +133,15 @@ def main():
             value, order = improvement(voices[: args.speakers], sources)
             scores[name].append(value)
             swaps[name] += swapped_pieces(voices[order], sources, rate)
-    results = {
-        name: {
-            "si-snr_i": round(float(np.mean(values)), 2),
-            "std": round(float(np.std(values)), 2),
-            "swapped": int(swaps[name][0]),
-            "pieces": int(swaps[name][1]),
-        }
-        for name, values in scores.items()
-    }
+    results = {}
+    for name, values in scores.items():
+        swapped, pieces = map(int, swaps[name])
+        results[name] = {"si-snr_i": np.mean(values), "std": np.std(values)}
+        results[name] |= {"swapped": swapped, "pieces": pieces}
     difference = np.subtract(scores["windows"], scores["whole"])
-    results["windows - whole"] = {
-        "mean": round(float(difference.mean()), 2),
-        "min": round(float(difference.min()), 2),
-        "max": round(float(difference.max()), 2),
-    }
+    results["windows - whole"] = spread(difference)
+    for each in results.values():
+        each.update({key: round(float(each[key]), 2) for key in each})
     print(json.dumps(results, indent=2))
 
 

@@ -20,17 +20,8 @@ def reset_peak(device):
 
 
 def peak_bytes(device):
-    """The most since the reset, or since the start where none is possible.
-
-    Arguments
-    ---------
-    device : str
-        On a CPU it is that of the process, with all its libraries; on CUDA
-        that of PyTorch's tensors.
-
-    Returns
-    -------
-    int
+    """The most since the reset, or since the start where none is possible: on
+    a CPU of the process with its libraries, on CUDA of PyTorch's tensors.
     """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -20,6 +20,7 @@ import time
 import numpy as np
 import soundfile
 import torch
+from figures import between, spread
 
 from dpcl_dprnn.inference import SpeechSeparator
 from dpcl_dprnn.inference.recordings import FileRecording
@@ -62,10 +63,8 @@ def main():
     )
     rate, rng = args.rate or separator.sample_rate, np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        long, short = (
-            pathlib.Path(folder, "long.wav"),
-            pathlib.Path(folder, "short.wav"),
-        )
+        folder = pathlib.Path(folder)
+        long, short = folder / "long.wav", folder / "short.wav"
         make_file(long, 60 * args.minutes, rate, rng)
         make_file(short, 10, rate, rng)
         times = {long: [], short: []}
@@ -73,25 +72,16 @@ def main():
         for _ in range(args.runs):
             for path in (short, short, short, long, short, short, short):
                 times[path].append(seconds_a_second(separator, path))
-        medians = [statistics.median(times[path]) for path in (long, short)]
+        medians = [statistics.median(values) for values in times.values()]
         print(f"{torch.get_num_threads()} threads, {args.minutes:g} minutes")
-        for name, path in (("long", long), ("10 s", short)):
-            values = sorted(times[path])
-            print(
-                f"{name}: {statistics.median(values):.5f} s a second of sound "
-                f"({values[0]:.5f} to {values[-1]:.5f}, {len(values)} runs)"
-            )
+        for path, values in times.items():
+            text = f"{between(spread(values))} s a second of sound"
+            print(f"{path.stem}: {text}, {len(values)} runs")
         print(f"ratio: {medians[0] / medians[1]:.2f}")
-        options = ("--model", args.model, "--output", folder + "/voices")
+        words = [sys.executable, RECIPE / "separate.py", long, "--device=cpu"]
+        words += ["--model", args.model, "--output", folder / "voices"]
         started = time.perf_counter()
-        subprocess.run(
-            [
-                *(sys.executable, str(RECIPE / "separate.py"), str(long)),
-                *(*options, "--device=cpu"),
-            ],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
+        subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
         spent = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         print(f"separate.py: {spent:.1f} s, {peak / 1024:.0f} MiB at the most")

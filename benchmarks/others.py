@@ -25,12 +25,8 @@ from turns import Absent
 
 
 class Stock(torch.nn.Module):
-    """The separator of SpeechBrain's recipe, out of the installed library.
-
-    Arguments
-    ---------
-    hparams : dict
-        Of this project, for the sizes.
+    """The separator of SpeechBrain's recipe, with the sizes of this project's
+    hparams.
     """
 
     def __init__(self, hparams):
@@ -80,13 +76,10 @@ def stock_training(system, device, hparams, folder):
         key = [hparams["seed"], 1, next(numbers), 0]
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         targets = torch.stack(sources, dim=-1).to(device)
-        changed = [
-            perturb(targets[..., each]) for each in range(targets.shape[-1])
-        ]
+        changed = [perturb(each) for each in targets.unbind(dim=-1)]
         shortest = min(each.shape[-1] for each in changed)
-        targets = torch.zeros(
-            len(targets), shortest, len(changed), device=device
-        )
+        shape = len(targets), shortest, len(changed)
+        targets = torch.zeros(shape, device=device)
         for number, each in enumerate(changed):
             targets[..., number] = each[:, :shortest]
         return targets.sum(dim=-1), targets
@@ -165,10 +158,6 @@ def same_weights(system, folder, hparams):
     by when they have the same weights.
 
     The stock one is given the mixture with the padding that our encoder adds.
-
-    Returns
-    -------
-    dict of str to float
     """
     hparams = load(system, folder, hparams)
     stock, separator = Stock(hparams).eval(), hparams["separator"].eval()
@@ -193,13 +182,7 @@ def same_weights(system, folder, hparams):
 
 
 def optional(name):
-    """Import a module that need not be installed.
-
-    Raises
-    ------
-    Absent
-        When it is not there, or does not go with what is.
-    """
+    """Import a module; `Absent` where it is not, or does not go with what is."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:

@@ -49,12 +49,15 @@ def pit(args, seconds, batch=4, speakers=2):
     sources = voices(batch, speakers, round(seconds * RATE)).to(args.device)
     estimates = worse(sources).flip(1)
     last = [x.transpose(1, 2).contiguous() for x in (estimates, sources)]
-    stock = functools.partial(
-        gradient, lambda x: get_si_snr_with_pitwrapper(last[1], x), last[0]
-    )
-    ours = functools.partial(
-        gradient, lambda x: pit_si_snr_loss(x, sources)[0], estimates
-    )
+
+    def stock():
+        return gradient(
+            lambda x: get_si_snr_with_pitwrapper(last[1], x), last[0]
+        )
+
+    def ours():
+        return gradient(lambda x: pit_si_snr_loss(x, sources)[0], estimates)
+
     return {
         "SpeechBrain's get_si_snr_with_pitwrapper": Timed(stock, args.device),
         "ours: pit_si_snr_loss": Timed(ours, args.device),
@@ -130,17 +133,14 @@ def kmeans(args, seconds, mask_head=True):
     embeddings = planted(targets, hparams["embedding_size"])
     weights = bin_weights(separator.grid_encoder(mixture))[0].cpu().numpy()
     points = embeddings[0].cpu().numpy()
-    options = hparams["kmeans"]
-
+    whole, options = (mixture, embeddings, speakers), hparams["kmeans"]
     entrants = {}
     if mask_head:
         entrants["mask head: separate_each"] = Timed(
             lambda: separator.separate_each([mixture[0]]), args.device
         )
     entrants["k-means head adds: separate_kmeans"] = Timed(
-        lambda: separator.separate_kmeans(
-            mixture, embeddings, speakers, **options
-        ),
+        functools.partial(separator.separate_kmeans, *whole, **options),
         args.device,
     )
     entrants["of that: kmeans_masks"] = Timed(
@@ -170,27 +170,21 @@ def scoring(args, seconds):
         scores, _ = score_utterance(mixture, estimates, sources)
         return scores["sdr"], scores["sdr_i"]
 
+    def theirs():
+        """As SpeechBrain's recipe computes them."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sdr, *_ = bss_eval_sources(sources, estimates)
+            mixtures = mixture[None].repeat(len(sources), axis=0)
+            baseline, *_ = bss_eval_sources(sources, mixtures)
+        return sdr.mean(), (sdr - baseline).mean()
+
+    entrants = {MIR_EVAL: Timed(theirs), OUR_SCORES: Timed(ours)}
     try:
-        theirs = functools.partial(
-            mir_eval_scores,
-            optional("mir_eval.separation").bss_eval_sources,
-            mixture,
-            estimates,
-            sources,
-        )
-        return {MIR_EVAL: Timed(theirs), OUR_SCORES: Timed(ours)}
+        bss_eval_sources = optional("mir_eval.separation").bss_eval_sources
     except Absent as reason:
-        return {MIR_EVAL: str(reason), OUR_SCORES: Timed(ours)}
-
-
-def mir_eval_scores(bss_eval_sources, mixture, estimates, sources):
-    """SDR and its improvement as SpeechBrain's recipe computes them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        sdr, *_ = bss_eval_sources(sources, estimates)
-        mixtures = mixture[None].repeat(len(sources), axis=0)
-        baseline, *_ = bss_eval_sources(sources, mixtures)
-    return sdr.mean(), (sdr - baseline).mean()
+        entrants[MIR_EVAL] = str(reason)
+    return entrants
 
 
 def scoring_check(entrants):

@@ -4,20 +4,7 @@ import torch
 
 
 def voices(batch, speakers, samples, rate=8000, seed=0):
-    """Noise that comes and goes in syllables, 3 to 5 a second.
-
-    Arguments
-    ---------
-    batch : int
-    speakers : int
-    samples : int
-    rate : int
-        In Hz.
-    seed : int
-
-    Returns
-    -------
-    torch.Tensor, [B, C, T]
+    """Noise [B, C, T] that comes and goes in syllables, 3 to 5 a second.
 
     Example
     -------

@@ -92,10 +92,11 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", required=True, help="of up to 3 speakers")
-    parser.add_argument("--speech", required=True, help="folder of speakers")
-    parser.add_argument("--count", type=int, default=300, help="mixtures a set")
-    parser.add_argument("--seed", type=int, default=1, help="of the mixtures")
+    add = parser.add_argument
+    add("--model", required=True, help="of up to 3 speakers")
+    add("--speech", required=True, help="folder of speakers")
+    add("--count", type=int, default=300, help="mixtures a set")
+    add("--seed", type=int, default=1, help="of the mixtures")
     args = parser.parse_args()
     torch.set_num_threads(1)
     separator = SpeechSeparator.from_hparams(
@@ -108,9 +109,7 @@ def main():
     }
     with tempfile.TemporaryDirectory() as cache:
         sets = make_dynamic_sets(
-            args.speech,
-            cache,
-            settings,
+            *(args.speech, cache, settings),
             num_spks=separator.num_spks,
             sample_rate=separator.sample_rate,
             training_crop=separator.sample_rate,

@@ -4,12 +4,12 @@ Each suite is a generator of the dictionaries that `comparison` makes.
 """
 
 import argparse
+import itertools
 
 import contenders
 import others
 import pieces
 from figures import compared
-from others import same_weights
 from teams import Contender, teams
 from turns import take_turns
 
@@ -18,25 +18,10 @@ OF_A_RANK = {"mini": 4, "dprnn": 1}  # mixtures
 
 
 def comparison(args, title, entrants, check=None, audio=None, **facts):
-    """Let entrants take turns, and tell what came out.
+    """Let entrants of `turns.take_turns` compute, and tell what came out.
 
-    Arguments
-    ---------
-    args : argparse.Namespace
-        Of bench.py.
-    title : str
-    entrants : dict of str to (callable or str)
-        See `turns.take_turns`.
-    check : callable, optional
-        Compares what the entrants computed.
-    audio : float, optional
-        Seconds of audio in a turn.
-    **facts
-        What else to keep; with `speed`, the name of a figure, that is shown.
-
-    Returns
-    -------
-    dict
+    `check` compares what they computed, `audio` are the seconds of it in a
+    turn, and `facts` are kept; of these, `speed` names a figure that is shown.
     """
     times = take_turns(entrants, args.repeats, title)
     return {
@@ -48,26 +33,11 @@ def comparison(args, title, entrants, check=None, audio=None, **facts):
 
 
 def theirs(args, task, system="dprnn"):
-    """Stock SpeechBrain and Asteroid; `task` is what they do.
-
-    Arguments
-    ---------
-    args : argparse.Namespace
-        Of bench.py.
-    task : str
-        training or inference.
-    system : str
-        The hparams file that has their sizes.
-
-    Returns
-    -------
-    list of teams.Contender
+    """Stock SpeechBrain and Asteroid, which train or separate (`task`), with
+    the sizes of one of our systems.
     """
-    options = {
-        "system": system,
-        "device": args.device,
-        "hparams": args.hparams,
-    }
+    options = {"system": system, "device": args.device}
+    options["hparams"] = args.hparams
     return [
         Contender(name, getattr(others, make + task), options, args.threads)
         for name, make in (
@@ -79,15 +49,23 @@ def theirs(args, task, system="dprnn"):
 
 def ours(args, task, system, precision, **more):
     """One of our systems; see `theirs`, and `Contender` for `more`."""
-    options = {
-        "system": system,
-        "precision": precision,
-        "device": args.device,
-        "hparams": args.hparams,
-    }
+    options = {"system": system, "precision": precision}
+    options |= {"device": args.device, "hparams": args.hparams}
     settings = {"name": f"{system}.yaml {precision}", "threads": args.threads}
     make = getattr(contenders, f"our_{task}")
     return Contender(make=make, options=options, **{**settings, **more})
+
+
+def of_teams(args, entrants, title, check=None, **facts):
+    """A comparison of contenders, each in processes of its own."""
+    seconds, batch = facts["seconds"], facts["batch"]
+    with teams(entrants, args.device) as started:
+        for team in started.values():
+            if callable(team):
+                team.prepare(seconds, batch)
+        title = f"{title}, {batch} x {seconds:g} s, {facts['precision']}"
+        audio = batch * seconds
+        yield comparison(args, title, started, check, audio, **facts)
 
 
 def systems(args, task, title, speed):
@@ -96,29 +74,19 @@ def systems(args, task, title, speed):
     In one comparison for each precision, as all at a time would not fit in the
     memory of a small machine.
     """
-    seconds, batch = args.seconds or 4.0, args.batch or 1
+    facts = {"seconds": args.seconds or 4.0, "batch": args.batch or 1}
     for precision in args.precision:
         entrants = theirs(args, task)
         entrants += [
             ours(args, task, system, precision) for system in args.systems
         ]
-        with teams(entrants, args.device) as started:
-            for team in started.values():
-                if callable(team):
-                    team.prepare(seconds, batch)
-            yield comparison(
-                args,
-                f"{title}, {batch} x {seconds:g} s, {precision}",
-                started,
-                check=lambda _: same_weights(
-                    "dprnn", args.folder, args.hparams
-                ),
-                audio=batch * seconds,
-                speed=speed,
-                seconds=seconds,
-                batch=batch,
-                precision=precision,
-            )
+        yield from of_teams(
+            *(args, entrants, title),
+            lambda _: others.same_weights("dprnn", args.folder, args.hparams),
+            **facts,
+            speed=speed,
+            precision=precision,
+        )
 
 
 def training(args):
@@ -133,40 +101,23 @@ def inference(args):
 
 def ranks(args):
     """Processes of one thread that train together, or threads of one."""
-    for system in OF_A_RANK:
-        for precision in args.precision:
-            yield from ranks_of(system, precision, args)
-
-
-def ranks_of(system, precision, args):
-    """The comparison of one system."""
-    on_cpu = argparse.Namespace(**{**vars(args), "device": "cpu"})
-    crop = contenders.load(system, args.folder, {})["training_crop"]
-    seconds = args.seconds or crop
-    batch = RANKS * (args.batch or OF_A_RANK[system])
-    entrants = [
-        ours(
-            on_cpu,
-            "training",
-            system,
-            precision,
-            name=f"processes: {processes}, threads of each: {threads}",
-            threads=threads,
-            ranks=processes,
-        )
-        for processes, threads in ((1, RANKS), (RANKS, 1))
-    ]
-    with teams(entrants, on_cpu.device) as started:
-        for team in started.values():
-            team.prepare(seconds, batch)
-        yield comparison(
-            args,
-            f"training of {system}.yaml, {batch} x {seconds:g} s, {precision}",
-            started,
-            audio=batch * seconds,
+    args = argparse.Namespace(**{**vars(args), "device": "cpu"})
+    for system, precision in itertools.product(OF_A_RANK, args.precision):
+        crop = contenders.load(system, args.folder, {})["training_crop"]
+        entrants = [
+            ours(
+                *(args, "training", system, precision),
+                name=f"processes: {processes}, threads of each: {threads}",
+                threads=threads,
+                ranks=processes,
+            )
+            for processes, threads in ((1, RANKS), (RANKS, 1))
+        ]
+        yield from of_teams(
+            *(args, entrants, f"training of {system}.yaml"),
             speed="audio_per_second",
-            seconds=seconds,
-            batch=batch,
+            seconds=args.seconds or crop,
+            batch=RANKS * (args.batch or OF_A_RANK[system]),
             precision=precision,
         )
 
@@ -174,14 +125,10 @@ def ranks_of(system, precision, args):
 def pit(args):
     """The PIT loss."""
     seconds, batch = args.seconds or 4.0, args.batch or 4
-    yield comparison(
-        args,
-        f"PIT loss and gradient, {batch} x {seconds:g} s, 2 speakers",
-        pieces.pit(args, seconds, batch),
-        check=pieces.pit_check,
-        seconds=seconds,
-        batch=batch,
-    )
+    title = f"PIT loss and gradient, {batch} x {seconds:g} s, 2 speakers"
+    entrants = pieces.pit(args, seconds, batch)
+    facts = {"seconds": seconds, "batch": batch}
+    yield comparison(args, title, entrants, pieces.pit_check, **facts)
 
 
 def dpcl(args):
@@ -189,33 +136,23 @@ def dpcl(args):
     seconds = args.seconds or 4.0
     for length, explicit in ((min(seconds, 0.25), True), (seconds, False)):
         title = f"deep-clustering loss and gradient, {length:g} s"
-        yield comparison(
-            args,
-            f"{title}, as defined" if explicit else title,
-            pieces.dpcl(args, length, explicit=explicit),
-            check=pieces.dpcl_check,
-            seconds=length,
-        )
+        title += ", as defined" if explicit else ""
+        entrants = pieces.dpcl(args, length, explicit=explicit)
+        check = pieces.dpcl_check
+        yield comparison(args, title, entrants, check, seconds=length)
 
 
 def kmeans(args):
     """Clustering an utterance."""
     seconds = args.seconds or 5.0
-    yield comparison(
-        args,
-        f"evaluation of a mixture of {seconds:g} s with dpcl_dprnn.yaml",
-        pieces.kmeans(args, seconds),
-        seconds=seconds,
-    )
+    title = f"evaluation of a mixture of {seconds:g} s with dpcl_dprnn.yaml"
+    entrants = pieces.kmeans(args, seconds)
+    yield comparison(args, title, entrants, seconds=seconds)
 
 
 def scoring(args):
     """Scoring an utterance."""
     seconds = args.seconds or 4.0
-    yield comparison(
-        args,
-        f"scoring an utterance of 2 speakers, {seconds:g} s",
-        pieces.scoring(args, seconds),
-        check=pieces.scoring_check,
-        seconds=seconds,
-    )
+    title = f"scoring an utterance of 2 speakers, {seconds:g} s"
+    entrants, check = pieces.scoring(args, seconds), pieces.scoring_check
+    yield comparison(args, title, entrants, check, seconds=seconds)

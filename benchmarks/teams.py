@@ -22,22 +22,13 @@ STEP = "step"  # a request; others are the arguments of `make_input`
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """What runs in processes of its own.
+    """What runs in processes of its own, and has a name for the tables.
 
-    Arguments
-    ---------
-    name : str
-        For the tables.
-    make : callable
-        Called in each process with `options`. Gives a function of `seconds`
-        and `batch` that makes the input, and gives a function of nothing,
-        which is what is timed. Raises `Absent` where it is not installed.
-    options : dict
-        Arguments of `make`; `device` is one of them.
-    threads : int
-        Threads of each process.
-    ranks : int
-        Processes, which train together when there are several.
+    `make` is called in each process with the `options`, of which `device` is
+    one. It gives a function of `seconds` and `batch` that makes the input, and
+    gives a function of nothing, which is what is timed; it raises `Absent`
+    where it is not installed. There are `ranks` processes, which train
+    together when there are several, of so many threads.
     """
 
     name: str
@@ -57,11 +48,8 @@ class Team:
         self.folder = tempfile.TemporaryDirectory()
         for rank in range(contender.ranks):
             ours, theirs = context.Pipe()
-            process = context.Process(
-                target=serve,
-                args=(theirs, contender, rank, self.folder.name),
-                daemon=True,
-            )
+            work = (theirs, contender, rank, self.folder.name)
+            process = context.Process(target=serve, args=work, daemon=True)
             process.start()
             theirs.close()  # so that its end is noticed here
             self.pipes.append(ours)
@@ -104,17 +92,8 @@ class Team:
 
 @contextlib.contextmanager
 def teams(contenders, device):
-    """Start contenders, and end them when the block is left.
-
-    Arguments
-    ---------
-    contenders : list of Contender
-    device : str
-
-    Yields
-    ------
-    dict of str to Team or str
-        By the contender's name; a text says why there is none.
+    """Start contenders, and end them when the block is left: by their names
+    the teams, or a text that says why there is none.
     """
     with contextlib.ExitStack() as stack:
         started = []
@@ -167,12 +146,9 @@ def serve(pipe, contender, rank, folder):
 
 def join_group(rank, ranks, folder):
     """Join the processes that train together, as torchrun would."""
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks)
-    )
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ["WORLD_SIZE"] = str(ranks)
+    store = pathlib.Path(folder, "store").as_uri()
     torch.distributed.init_process_group(
-        "gloo",
-        init_method=pathlib.Path(folder, "store").as_uri(),
-        rank=rank,
-        world_size=ranks,
+        "gloo", init_method=store, rank=rank, world_size=ranks
     )

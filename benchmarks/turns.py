@@ -13,17 +13,10 @@ class Absent(Exception):
 
 
 class Timed:
-    """A function that gives its seconds, and keeps what it returned.
+    """A function of nothing that gives its seconds, and keeps what it returned.
 
-    Arguments
-    ---------
-    function : callable
-        Takes nothing.
-    device : str
-        Where it computes.
-    at_least : float
-        Seconds that a turn lasts, after the first: what takes less is called
-        several times, and the mean is given.
+    A turn lasts `at_least` so many seconds, after the first: what takes less
+    is called several times, and the mean is given.
 
     Example
     -------
@@ -52,18 +45,8 @@ class Timed:
 def take_turns(entrants, repeats, label=""):
     """Time what there is, one after the other, `repeats` times.
 
-    Arguments
-    ---------
-    entrants : dict of str to (callable or str)
-        Each gives the seconds that it took; a text takes no turn. All have one
-        turn first that does not count.
-    repeats : int
-    label : str
-        Of the counter on stderr.
-
-    Returns
-    -------
-    dict of str to list of float
+    Each entrant gives the seconds that it took; a text takes no turn. All have
+    one turn first that does not count. The label is of the counter on stderr.
 
     Example
     -------

@@ -1,5 +1,7 @@
 """Options and fixtures that every test file shares."""
 
+import os
+
 import pytest
 import torch
 
@@ -60,3 +62,19 @@ def separator(model_folder, load):
 def three(three_folder, load):
     """The model of `three_folder`, which no test may change."""
     return load(three_folder)
+
+
+@pytest.fixture
+def lock(monkeypatch):
+    """Make a folder unreadable, for the superuser too."""
+    scandir = os.scandir
+
+    def lock(name):
+        def locked(folder):
+            if os.path.basename(folder) == name:
+                raise PermissionError(13, "Permission denied")
+            return scandir(folder)
+
+        monkeypatch.setattr(os, "scandir", locked)
+
+    return lock

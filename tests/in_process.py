@@ -25,3 +25,24 @@ def in_process(function, *words):
             sys.excepthook = hook
             os.environ.clear()
             os.environ.update(environment)
+
+
+def one_line(stderr, start="train.py: error: "):
+    """The line that is all there is on stderr, but for progress bars."""
+    lines = stderr.replace("\r", "\n").split("\n")
+    assert "Traceback" not in stderr
+    (line,) = [x for x in lines if "error" in x.lower() or "train.py: " in x]
+    assert line.startswith(start), stderr
+    assert [x for x in lines if x.strip()][-1] == line
+    return line
+
+
+def ends(capsys, status, function, *words, start="train.py: ", **options):
+    """Call what ends the process with a status, and give the line it says."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        function(*words, **options)
+    assert caught.value.code == status
+    said = capsys.readouterr()
+    assert "Traceback" not in said.out
+    return one_line(said.err, start)

@@ -44,24 +44,8 @@ def _load(num_spks, system, overrides):
 def make_model_folder(
     path, num_spks=2, system="mini", dtype="float32", **overrides
 ):
-    """Export a separator with random weights, always the same ones.
-
-    Arguments
-    ---------
-    path : str or Path
-        The folder to make.
-    num_spks : int
-    system : str
-        The hparams file.
-    dtype : str
-        Of the weights.
-    **overrides
-        Keys of it to set.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
+    """Export a separator with random weights, always the same ones, of an
+    hparams file with some of its keys set; the folder is returned.
     """
     hparams, text, changes = _load(num_spks, system, overrides)
     lines = "".join(f"{key}: {value}\n" for key, value in changes.items())

@@ -13,18 +13,9 @@ OTHERS = ("settings.ckpt", "SHA256SUMS")  # they name folders
 
 
 def outcome(folder):
-    """What two runs of the same have in common.
-
-    Arguments
-    ---------
-    folder : Path
-        The output folder.
-
-    Returns
-    -------
-    dict of str to str
-        Digests of the newest and the best checkpoint at the end of an epoch,
-        of the averages of every epoch, of the scores and of the model.
+    """What two runs of the same have in common, by its name: digests of the
+    newest and the best checkpoint at the end of an epoch, of the averages of
+    every epoch, of the scores and of the model.
     """
     metas = {path: read(path / "CKPT.yaml") for path in checkpoints(folder)}
     ends = {path: meta for path, meta in metas.items() if meta["end-of-epoch"]}
@@ -57,14 +48,8 @@ def checkpoints(folder):
 
 
 def newest(folder):
-    """How far the newest checkpoint is: of two, a later one is larger.
-
-    Returns
-    -------
-    optimizer_step : int
-    end_of_epoch : bool
-    unixtime : float
-        All zero where there is no checkpoint.
+    """How far the newest checkpoint is: its step of the optimiser, whether it
+    is of an epoch's end, and its time; zeros where there is none.
     """
     places = [(0, False, 0.0)]
     for path in checkpoints(folder):

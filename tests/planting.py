@@ -3,11 +3,10 @@
 import shutil
 
 import numpy as np
-import pytest
 import soundfile
 import trees
+from refusals import refused
 
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.datasets.data_sets import find_data_sets
 from dpcl_dprnn.doctor.report import Kind
 
@@ -164,7 +163,7 @@ def no_sources(data):
 def no_split(data):
     """The command train.py refuses it, too."""
     shutil.rmtree(data / ROOT / "tt")
-    with pytest.raises(UserError, match="tt/mix"):
+    with refused("tt/mix"):
         find_data_sets(data)[0].rows("test")
     return {(Kind.NO_SPLIT, f"{ROOT}/tt/mix")}
 

@@ -13,17 +13,11 @@ from dpcl_dprnn.common.distributed import leave_group
 
 
 def on_ranks(function, folder, ranks=2, group=True):
-    """What a function returns in each of some processes, as a list.
+    """What a function of a module, or a partial of one, returns in each of
+    some processes, as a list.
 
-    Arguments
-    ---------
-    function : callable
-        Of a module, or a `functools.partial` of one.
-    folder : Path
-        Of this call alone, for the results.
-    ranks : int
-    group : bool
-        Whether to form the group, as train.py does for itself.
+    The folder, for the results, is of this call alone. train.py forms the
+    group for itself.
     """
     for status, said in endings(function, folder, ranks, group):
         assert status == 0, said

@@ -21,20 +21,10 @@ BLOCK = 256
 
 
 def write_sphere(path, samples, rate=16000, byte_order="01", **fields):
-    """Write a plain SPHERE file.
+    """Write a plain SPHERE file of int16, [T] or [T, channels].
 
-    Arguments
-    ---------
-    path : str or Path
-        The file; missing folders are made.
-    samples : numpy.ndarray, [T] or [T, channels]
-        int16.
-    rate : int
-        Samples per second.
-    byte_order : str
-        `01` for little endian, `10` for big endian.
-    **fields
-        Further integers or strings of the header, or others than usual.
+    The byte order is `01` for little endian, `10` for big endian; `fields` are
+    further integers or strings of the header, or others than usual.
     """
     kind = "<i2" if byte_order == "01" else ">i2"
     data = np.asarray(samples, dtype=np.int16).astype(kind).tobytes()

@@ -18,3 +18,14 @@ def write(path, samples, rate=RATE, subtype="FLOAT"):
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, subtype=subtype)
     return path
+
+
+def write_speakers(folder, speakers, rate=RATE, shortest=0.6, step=50):
+    """An utterance each; `{its name: samples}`, all of other lengths."""
+    lengths = {}
+    for number, speaker in enumerate(speakers):
+        length = round(rate * shortest) + step * number
+        samples = noise(length, seed=[number, length])
+        write(folder / speaker / f"{speaker}.wav", samples, rate, "PCM_16")
+        lengths[speaker] = length * RATE // rate
+    return lengths

@@ -12,12 +12,15 @@ LOSS_WEIGHTS = {"square": 1.0, "distance": 0.5}
 
 
 class Points(torch.utils.data.Dataset):
-    """Utterances `u0`, `u1`, ... of three numbers, with one to predict."""
+    """Utterances `u0`, `u1`, ... of three numbers, of which some may be NaN,
+    with one to predict.
+    """
 
-    def __init__(self, count, seed=0):
+    def __init__(self, count, seed=0, nan=()):
         rng = torch.Generator().manual_seed(seed)
         drawn = torch.randn(count, 4, generator=rng, dtype=torch.float64)
         self.x, self.y = drawn.split([3, 1], dim=1)
+        self.x[list(nan), 1] = torch.nan
 
     def __len__(self):
         return len(self.x)

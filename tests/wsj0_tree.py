@@ -20,35 +20,41 @@ from dpcl_dprnn.speech.sphere import find_decoder
 RATE = 16000
 SPLITS = ("tr", "cv", "tt")
 
-# Lines of the official lists.
+FOLDERS = {
+    **dict.fromkeys(("22g", "22h", "423", "052"), "si_dt_05"),
+    "445": "si_et_05",
+}
+
+
+def official(*mixtures):
+    """Lines of the official lists, each of a gain and its utterances."""
+    text = ""
+    for mixture in mixtures:
+        gain, *stems = mixture.split()
+        for stem, each in zip(stems, (gain, f"-{gain}", "0"), strict=False):
+            folder = FOLDERS.get(stem[:3], "si_tr_s")
+            text += f"wsj0/{folder}/{stem[:3]}/{stem}.wav {each} "
+        text += "\n"
+    return text
+
+
 LISTS = {
     2: {
-        "tr": "wsj0/si_tr_s/40n/40na010x.wav 1.9857 "
-        "wsj0/si_tr_s/01x/01xo031a.wav -1.9857 \n"
-        "wsj0/si_tr_s/01f/01fa010j.wav 6.9829e-05 "
-        "wsj0/si_tr_s/40g/40gc020a.wav -6.9829e-05 \n"
-        "wsj0/si_tr_s/01x/01xo031a.wav 0.17306 "
-        "wsj0/si_tr_s/01i/01io030g.wav -0.17306 \n",
-        "cv": "wsj0/si_tr_s/01t/01to030v.wav 0.76421 "
-        "wsj0/si_tr_s/20g/20ga010m.wav -0.76421 \n",
-        "tt": "wsj0/si_et_05/445/445c0206.wav 0.60431 "
-        "wsj0/si_dt_05/22g/22gc0105.wav -0.60431 \n"
-        "wsj0/si_dt_05/423/423a0110.wav 1.0627 "
-        "wsj0/si_dt_05/22h/22ho010o.wav -1.0627 \n",
+        "tr": official(
+            "1.9857 40na010x 01xo031a",
+            "6.9829e-05 01fa010j 40gc020a",
+            "0.17306 01xo031a 01io030g",
+        ),
+        "cv": official("0.76421 01to030v 20ga010m"),
+        "tt": official("0.60431 445c0206 22gc0105", "1.0627 423a0110 22ho010o"),
     },
     3: {
-        "tr": "wsj0/si_tr_s/01c/01ca0102.wav 1.2972 "
-        "wsj0/si_tr_s/209/209c0105.wav -1.2972 "
-        "wsj0/si_tr_s/20m/20mo010h.wav 0 \n"
-        "wsj0/si_tr_s/406/406c020k.wav 0.27613 "
-        "wsj0/si_tr_s/01t/01tc021c.wav -0.27613 "
-        "wsj0/si_tr_s/01c/01ca0102.wav 0 \n",
-        "cv": "wsj0/si_tr_s/01t/01to030v.wav 0.93544 "
-        "wsj0/si_tr_s/01c/01ca010e.wav -0.93544 "
-        "wsj0/si_tr_s/20p/20pa010u.wav 0 \n",
-        "tt": "wsj0/si_dt_05/22h/22ho010o.wav 1.9805 "
-        "wsj0/si_dt_05/052/052a050y.wav -1.9805 "
-        "wsj0/si_et_05/445/445o030v.wav 0 \n",
+        "tr": official(
+            "1.2972 01ca0102 209c0105 20mo010h",
+            "0.27613 406c020k 01tc021c 01ca0102",
+        ),
+        "cv": official("0.93544 01to030v 01ca010e 20pa010u"),
+        "tt": official("1.9805 22ho010o 052a050y 445o030v"),
     },
 }
 
@@ -121,38 +127,31 @@ def at_8k(samples):
     return scipy.signal.resample_poly(samples / 32768, 1, 2)
 
 
-def loop_level(samples, rate=8000):
-    """ITU-T P.56, method B, by its recipe: counters for each threshold."""
-    decay = math.exp(-1 / (0.03 * rate))
+def p56_by_sample(samples, rate=8000):
+    """The standard's method B as it is printed, a sample after the other."""
+    exponents = np.arange(-60, 3)
+    thresholds = 2.0**exponents
+    g = math.exp(-1 / (rate * 0.03))
     hangover = round(0.2 * rate)
-    thresholds = [2.0**-k for k in range(1, 31)]
-    active, waited = [0] * 30, [hangover] * 30
-    energy = smooth = envelope = 0.0
-    for sample in samples.tolist():
+    activity = np.zeros(len(thresholds), dtype=int)
+    hung = np.full(len(thresholds), hangover)
+    p = q = energy = 0.0
+    for sample in samples:
         energy += sample * sample
-        smooth = decay * smooth + (1 - decay) * abs(sample)
-        envelope = decay * envelope + (1 - decay) * smooth
-        for j, threshold in enumerate(thresholds):
-            if envelope >= threshold:
-                # It is above all that follow, too.
-                for k in range(j, 30):
-                    active[k] += 1
-                    waited[k] = 0
-                break
-            if waited[j] < hangover:
-                active[j] += 1
-                waited[j] += 1
-    last = None
-    for threshold, count in zip(thresholds, active, strict=True):
-        if not count:
-            continue
-        level = 10 * math.log10(energy / count)
-        margin = level - 20 * math.log10(threshold)
-        if margin >= 15.9:
-            part = (15.9 - last[1]) / (margin - last[1])
-            return 10 ** ((last[0] + part * (level - last[0])) / 10)
-        last = level, margin
-    raise AssertionError("no active speech")
+        p = g * p + (1 - g) * abs(sample)
+        q = g * q + (1 - g) * p
+        above = q >= thresholds
+        activity += above | (hung < hangover)
+        hung = np.where(above, 0, np.minimum(hung + 1, hangover))
+    before = None
+    for exponent, active in zip(exponents, activity, strict=True):
+        level = 10 * math.log10(energy / active)
+        margin = level - 20 * exponent * math.log10(2)
+        if margin <= 15.9:
+            part = (before[1] - 15.9) / (before[1] - margin)
+            return 10 ** ((before[0] + part * (level - before[0])) / 10)
+        before = level, margin
+    raise AssertionError("the margin never fell to 15.9 dB")
 
 
 def plain_rule(line, levels, rate, mode):

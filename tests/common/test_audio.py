@@ -3,11 +3,14 @@
 import errno
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.signal
 import soundfile
+from planting import not_finite, not_sound, stereo
+from refusals import refused
 
 from dpcl_dprnn.common.audio import audio_info, read_audio, resample, write_wav
 from dpcl_dprnn.common.errors import UserError
@@ -46,7 +49,7 @@ def test_exception_leaves_the_old_file_and_nothing_else(error, told, tmp_path):
     ],
 )
 def test_advice_fits_the_error(tmp_path, number, advice):
-    with pytest.raises(UserError) as caught:
+    with refused() as caught:
         with atomic_path(tmp_path / "file.txt"):
             raise OSError(number, os.strerror(number))
     text = str(caught.value)
@@ -72,7 +75,7 @@ def test_file_is_as_readable_as_any_other(tmp_path):
 
 def test_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Cannot write .*out.txt.* in its way"):
+    with refused("Cannot write .*out.txt.* in its way"):
         write_text(tmp_path / "file" / "out.txt", "")
 
 
@@ -120,53 +123,44 @@ def test_piece_of_a_file(suffix, tmp_path):
     assert audio_info(path).frames == 100
 
 
-def write_bad(kind, path):
-    silence = np.zeros(100)
-    if kind == "stereo":
-        soundfile.write(path, np.zeros((100, 2)), RATE)
-    elif kind == "rate":
-        soundfile.write(path, silence, 16000)
-    elif kind in ("nan", "inf"):
-        silence[50] = float(kind)
-        soundfile.write(path, silence, RATE, subtype="FLOAT")
-    elif kind == "garbage":
-        path.write_bytes(b"this is no sound" * 20)
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "folder":
-        path.mkdir()
+def other_rate(path):
+    soundfile.write(path, np.zeros(100), 16000)
+
+
+def infinite(path):
+    soundfile.write(path, [0.0, np.inf, 0.0], RATE, subtype="FLOAT")
 
 
 @pytest.mark.parametrize(
-    "kind, message",
+    "damage, message",
     [
-        ("missing", "Cannot read"),
-        ("garbage", "Cannot read"),
-        ("empty", "Cannot read"),
-        ("folder", "Cannot read"),
-        ("stereo", "2 channels"),
-        ("rate", "16000 Hz, but 8000 Hz"),
-        ("nan", "NaN"),
-        ("inf", "NaN or infinite"),
+        (Path.unlink, "Cannot read"),
+        (not_sound, "Cannot read"),
+        (lambda path: path.write_bytes(b""), "Cannot read"),
+        (lambda path: path.unlink() or path.mkdir(), "Cannot read"),
+        (stereo, "2 channels"),
+        (other_rate, "16000 Hz, but 8000 Hz"),
+        (not_finite, "NaN"),
+        (infinite, "NaN or infinite"),
     ],
 )
-def test_bad_file_is_named(kind, message, tmp_path):
+def test_bad_file_is_named(damage, message, tmp_path):
     path = tmp_path / "bad.wav"
-    write_bad(kind, path)
+    soundfile.write(path, np.zeros(100), RATE)
+    damage(path)
     readers = [lambda path: read_audio(path, RATE)]
     if message == "Cannot read":  # its header, either
         readers.append(audio_info)
     for read in readers:
-        with pytest.raises(UserError, match=message) as caught:
+        with refused(message, str(path)) as caught:
             read(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value) and ".." not in str(caught.value)
+        assert ".." not in str(caught.value)
 
 
 def test_file_shorter_than_the_piece_asked_for(tmp_path):
     path = tmp_path / "a.wav"
     write_wav(path, np.zeros(100), RATE)
-    with pytest.raises(UserError, match="a.wav is truncated"):
+    with refused("a.wav is truncated"):
         read_audio(path, RATE, start=50, frames=60)
 
 
@@ -176,7 +170,7 @@ def test_truncated_file(suffix, tmp_path):
     noise = np.random.default_rng(0).uniform(-1, 1, 20000)
     soundfile.write(path, noise, RATE)
     path.write_bytes(path.read_bytes()[:-10000])
-    with pytest.raises(UserError, match=path.name):
+    with refused(path.name):
         read_audio(path, RATE)
 
 
@@ -195,9 +189,9 @@ def test_one_channel(suffix, channels, tmp_path):
 def test_other_channels_need_one_to_be_named(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros((100, 2)), 16000)
-    with pytest.raises(UserError, match="a.wav has 2 channels"):
+    with refused("a.wav has 2 channels"):
         read_audio(path)
-    with pytest.raises(UserError, match="16000 Hz, but 8000 Hz"):
+    with refused("16000 Hz, but 8000 Hz"):
         read_audio(path, RATE, channel=1)
 
 

@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 from ranks import endings, on_ranks
-from tiny_run import MINI, TINY, make_mixtures, make_speech, train_tiny
+from tiny_run import MINI, TINY, make_mixtures, make_speech, train_tiny, where
 
 import train
 from dpcl_dprnn.common import distributed
@@ -183,12 +183,8 @@ def test_one_process_writes(name, runs):
 
 def score_all(folder, output):
     """Test a run, as train.py does after training."""
-    train_tiny(
-        *(f"--data_folder={folder / 'data'}", "--batch_size=2"),
-        *(f"--output_folder={output}", "--test_only"),
-        evaluate=True,
-        main=train.run,
-    )
+    words = (*where(folder / "data", output), "--batch_size=2", "--test_only")
+    train_tiny(*words, evaluate=True, main=train.run)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -225,11 +221,9 @@ def cell(text):
 @pytest.fixture(scope="module")
 def scored(folder):
     """The output folder of a run of one process."""
-    train_tiny(
-        *(f"--data_folder={folder / 'data'}", "--batch_size=2"),
-        *(f"--output_folder={folder / 'scored'}", "--number_of_epochs=1"),
-        evaluate=True,
-    )
+    words = ("--batch_size=2", "--number_of_epochs=1")
+    places = where(folder / "data", folder / "scored")
+    train_tiny(*words, *places, evaluate=True)
     return folder / "scored"
 
 
@@ -252,11 +246,8 @@ def train_until(act, when, folder, name, *words):
     """Run train.py in which something happens."""
     if act is not None:
         happen(act, when)
-    return train_tiny(
-        *(f"--data_folder={folder / 'data'}", "--batch_size=2", *words),
-        f"--output_folder={folder / name}",
-        main=train.run,
-    )
+    places = where(folder / "data", folder / name)
+    return train_tiny(*places, "--batch_size=2", *words, main=train.run)
 
 
 def run_until(act, when, folder, name, *words):
@@ -317,7 +308,11 @@ def test_process_that_is_killed_ends_the_other(act, when, folder):
     else:  # whichever it notices first
         assert first[0] in (1, 143) and line.startswith((lost, stopped))
         assert first[0] == 1 or "are lost" in line
-    checkpoints = list((folder / name / "save").glob("CKPT+*"))
+    assert_whole(folder / name)
+
+
+def assert_whole(folder):
+    checkpoints = list((folder / "save").glob("CKPT+*"))
     assert checkpoints
     assert not [damage(path) for path in checkpoints if damage(path)]
 
@@ -434,14 +429,3 @@ def test_error_of_one_process_is_told(split, workers, folder):
     assert "Another process of this run has ended" in lost
     line = "train.py: error: a.wav is gone. Make it again."
     assert ends[1][1].splitlines()[-1] == line
-
-
-def fail_on_all(brain):
-    raise UserError("Lower the rate.", everywhere=True)
-
-
-def test_error_of_all_is_told_once(folder):
-    ends = run_until(fail_on_all, ("TRAIN", 1, 2), folder, "all fail")
-    assert [status for status, _ in ends] == [1, 1]
-    lines = said_in(ends[0][1]) + said_in(ends[1][1])
-    assert lines == ["train.py: error: Lower the rate."]

@@ -7,8 +7,8 @@ import signal
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.datasets import batches as module
 from dpcl_dprnn.datasets.batches import (
     TrainingBatches,
@@ -251,7 +251,7 @@ def test_loader_pads_what_the_batches_say():
 )
 def test_options_that_do_not_fit(options, words):
     given = dict(options)
-    with pytest.raises(UserError) as caught:
+    with refused() as caught:
         make_training_loader(items(3), [1.0] * 3, options)
     assert [word for word in words if word not in str(caught.value)] == []
     assert options == given
@@ -259,7 +259,7 @@ def test_options_that_do_not_fit(options, words):
 
 def test_fewer_utterances_than_processes(monkeypatch):
     monkeypatch.setattr(module, "place", lambda: (0, 4))
-    with pytest.raises(UserError, match="one for each of 4 processes"):
+    with refused("one for each of 4 processes"):
         make_training_loader(items(3), [1.0] * 3, {}, max_seconds=9.0)
 
 

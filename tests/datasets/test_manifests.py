@@ -7,14 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-import soundfile
 from planting import cut, dead_link, empty, not_finite, not_sound, stereo, write
+from refusals import refused
 from trees import (
     make_custom,
     make_librimix,
-    make_lists,
-    make_mini_librimix,
-    make_wham,
     make_wsj0mix,
 )
 
@@ -101,13 +98,13 @@ def other_rate(path):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (cut, "is truncated"),
+        (cut, "is truncated.* again"),
         (empty, "is empty"),
         (shorter, f"has 4799 samples, but .*mix/{NAMES['cv']}.wav has 4800"),
-        (stereo, "has 2 channels"),
-        (other_rate, "has a sampling rate of 16000 Hz"),
-        (not_finite, "has NaN or infinite samples"),
-        (not_sound, "as sound"),
+        (stereo, "has 2 channels.* mono"),
+        (other_rate, "has a sampling rate of 16000 Hz.* Resample"),
+        (not_finite, "has NaN or infinite samples.* again"),
+        (not_sound, "Cannot read .* as sound.* Replace"),
         (dead_link, "No such file"),
         (pathlib.Path.unlink, "is missing"),
     ],
@@ -117,10 +114,9 @@ def test_damaged_file_is_named_and_old_csv_kept(data, save, damage, message):
     before = {path: pathlib.Path(path).read_bytes() for path in files.values()}
     place = f"{ROOT}/cv/s2/{NAMES['cv']}.wav"
     damage(data / place)
-    with pytest.raises(UserError, match=message) as caught:
+    with refused(message) as caught:
         prepare_manifests(data, save)
     assert place in str(caught.value)
-    assert "\n" not in str(caught.value)
     for path, content in before.items():
         assert pathlib.Path(path).read_bytes() == content
 
@@ -128,7 +124,7 @@ def test_damaged_file_is_named_and_old_csv_kept(data, save, damage, message):
 def test_cut_flac_is_named(tmp_path, save):
     data = make_custom(tmp_path / "data", suffix=".flac")
     cut(data / "test/source1/test0a_0.5_0b_-0.5.flac")
-    with pytest.raises(UserError, match="source1/test0a_0.5_0b_-0.5.flac"):
+    with refused("source1/test0a_0.5_0b_-0.5.flac"):
         prepare_manifests(data, save)
 
 
@@ -145,7 +141,7 @@ def test_two_files_of_one_name(data, save):
     mix = data / ROOT / "tr/mix"
     write(mix / f"{NAMES['tr']}.flac", np.zeros(4800))
     match = rf"mix/{NAMES['tr']}\.wav .*same name"
-    with pytest.raises(UserError, match=match):
+    with refused(match):
         prepare_manifests(data, save)
 
 
@@ -154,10 +150,10 @@ def test_split_missing_or_empty(data, save, split):
     mix = data / ROOT / split / "mix"
     for path in mix.iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=f"min/{split}/mix has no WAV"):
+    with refused(f"min/{split}/mix has no WAV"):
         prepare_manifests(data, save)
     shutil.rmtree(mix.parent)
-    with pytest.raises(UserError, match=f"min/{split}/mix has no WAV"):
+    with refused(f"min/{split}/mix has no WAV"):
         prepare_manifests(data, save)
 
 
@@ -185,13 +181,13 @@ def test_folders_of_several_numbers_of_speakers(tmp_path, save):
 
 
 def test_folders_of_more_speakers_than_the_system_separates(tmp_path, save):
-    with pytest.raises(UserError, match="3speakers.* of 3 speakers"):
+    with refused("3speakers.* of 3 speakers"):
         prepare_manifests(two_and_three(tmp_path), save, num_spks=2)
 
 
 def test_folders_that_have_mixtures_of_one_name(tmp_path, save):
     two = [make_wsj0mix(tmp_path / name) for name in ("one", "other")]
-    with pytest.raises(UserError, match="have the same name"):
+    with refused("have the same name"):
         prepare_manifests(list(map(str, two)), save)
 
 
@@ -242,37 +238,9 @@ def test_failed_write_leaves_no_claim(data, save, monkeypatch):
         raise UserError(f"Cannot write {path}: No space left on device.")
 
     monkeypatch.setattr(manifests, "write_text", full)
-    with pytest.raises(UserError, match="No space left"):
+    with refused("No space left"):
         prepare_manifests(data, save)
     assert not (save / "manifests.json").exists()
-
-
-@pytest.mark.parametrize(
-    "make, options, counts",
-    [
-        (make_librimix, {}, (4, 2, 2)),
-        (make_librimix, {"train_folder": "train-360"}, (2, 2, 2)),
-        (make_librimix, {"mixture_type": "both"}, (4, 2, 2)),
-        (make_mini_librimix, {}, (2, 2, 2)),
-        (make_mini_librimix, {"mixture_type": "both"}, (2, 2, 2)),
-        (make_wham, {"mixture_type": "both"}, (2, 2, 2)),
-        (make_lists, {}, (2, 2, 2)),
-    ],
-)
-def test_other_layouts(make, options, counts, tmp_path, save):
-    files = prepare_manifests(make(tmp_path / "data"), save, **options)
-    for path, count in zip(files.values(), counts, strict=True):
-        rows = read_csv(path)
-        assert len(rows) == count
-        for row in rows:
-            columns = ["mix_wav", "s1_wav", "s2_wav"]
-            assert list(row) == ["ID", "duration", *columns]
-            for column in columns:
-                info = soundfile.info(row[column])
-                assert info.duration == float(row["duration"])
-                assert pathlib.Path(row[column]).stem == row["ID"]
-            kind = pathlib.Path(row["mix_wav"]).parent.name
-            assert ("both" in kind) == ("mixture_type" in options)
 
 
 def test_log_says_what_is_used(tmp_path, save, caplog):
@@ -295,5 +263,5 @@ def test_length_differs_from_metadata(tmp_path, save):
         "test/mix_clean/.* has 4800 samples, but .*mixture_test_mix_clean.csv"
         ", line 2, says 4801"
     )
-    with pytest.raises(UserError, match=message):
+    with refused(message):
         prepare_manifests(data, save)

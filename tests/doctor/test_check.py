@@ -11,9 +11,9 @@ import pytest
 import trees
 from examining import command, found, page_naming, run
 from planting import BY_CONTENT, BY_NAME, CV, NAMES, ROOT, TR, at, steps, write
+from refusals import refused
 
 import prepare_data
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.doctor import examiner, mixtures
 from dpcl_dprnn.doctor.files import Task, check_files, is_clipped
 from dpcl_dprnn.doctor.report import PAGE, Kind, Problem, Report
@@ -181,7 +181,7 @@ def test_nothing_is_finished(data, below):
         place.rename(place.with_name(f".{place.name}-unfinished"))
     (data / ".decoded-unfinished").mkdir()
     for folder in (data / below, data.parent):
-        with pytest.raises(UserError, match="unfinished. Run the same command"):
+        with refused("unfinished. Run the same command"):
             run(folder)
 
 
@@ -326,10 +326,10 @@ def test_folder_of_data_sets(tmp_path, capsys):
 
 
 def test_nothing_known(tmp_path, capsys):
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with refused("nowhere is not a folder"):
         run(tmp_path / "nowhere")
     (tmp_path / "readme.txt").write_text("hello")
-    with pytest.raises(UserError, match=r"nothing known.* Found readme\.txt\."):
+    with refused(r"nothing known.* Found readme\.txt\."):
         run(tmp_path)
     assert prepare_data.main(["check", "--data", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("prepare_data.py: error: ")

@@ -92,22 +92,6 @@ def speech_no_split(speech):
     return {(Kind.NO_SPLIT, "valid")}
 
 
-@pytest.fixture
-def lock(monkeypatch):
-    """Make a folder unreadable, for the superuser too."""
-    scandir = os.scandir
-
-    def lock(name):
-        def locked(folder):
-            if os.path.basename(folder) == name:
-                raise PermissionError(13, "Permission denied")
-            return scandir(folder)
-
-        monkeypatch.setattr(os, "scandir", locked)
-
-    return lock
-
-
 def test_locked_folder_of_speech(speech, lock):
     shutil.copytree(speech / "train/train1", speech / "train/train3/locked")
     lock("locked")

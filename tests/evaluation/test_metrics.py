@@ -205,10 +205,8 @@ def test_perceptual_scores_follow_the_noise(name, rng):
     noise = rng.standard_normal(sources.shape)
     values = []
     for level in (0.1, 0.01, 0.001):
-        estimates = sources + level * noise
-        scores, _ = score_utterance(
-            sources.sum(0), estimates[::-1], sources, rate=RATE
-        )
+        arguments = sources.sum(0), (sources + level * noise)[::-1], sources
+        scores, _ = score_utterance(*arguments, rate=RATE)
         values.append(scores[name])
     assert values == sorted(values)
     assert values[0] < values[-1]
@@ -240,7 +238,5 @@ def test_pesq_has_two_rates(rng):
     pesq = perceptual_metrics()["pesq"]
     source = speech_like(rng, seconds=1)[0]
     noisy = source + 0.001 * rng.standard_normal(len(source))
-    assert np.isfinite(
-        [pesq(source, noisy, rate) for rate in (8000, 16000)]
-    ).all()
+    assert np.isfinite([pesq(source, noisy, r) for r in (8000, 16000)]).all()
     assert np.isnan(pesq(source, noisy, 44100))

@@ -4,10 +4,11 @@ import os
 
 import numpy as np
 import pytest
+from refusals import refused
 from shorten import write_sphere
+from wsj0_tree import official, utterances, write_lists
 
 from dpcl_dprnn.common import files
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixtures import wsj0 as wsj0_module
 from dpcl_dprnn.mixtures.lists import mixture_name
 from dpcl_dprnn.mixtures.wsj0 import (
@@ -20,21 +21,14 @@ from dpcl_dprnn.mixtures.wsj0 import (
 )
 from dpcl_dprnn.speech.sphere import read_speech
 
-# Real names and gains, as on lines of the official lists.
 LINES = {
-    "tr": "wsj0/si_tr_s/40n/40na010x.wav 1.9857 "
-    "wsj0/si_tr_s/01x/01xo031a.wav -1.9857 \n",
-    "cv": "wsj0/si_tr_s/01t/01to030v.wav 0.76421 "
-    "wsj0/si_tr_s/40n/40na010x.wav -0.76421 \n",
-    "tt": "wsj0/si_et_05/445/445c0206.wav 0.60431 "
-    "wsj0/si_dt_05/22g/22gc0105.wav -0.60431 \n",
+    "tr": official("1.9857 40na010x 01xo031a"),
+    "cv": official("0.76421 01to030v 40na010x"),
+    "tt": official("0.60431 445c0206 22gc0105"),
 }
-UTTERANCES = (
-    "si_tr_s/40n/40na010x",
-    "si_tr_s/01x/01xo031a",
-    "si_tr_s/01t/01to030v",
-    "si_et_05/445/445c0206",
-    "si_dt_05/22g/22gc0105",
+UTTERANCES = tuple(
+    path.removeprefix("wsj0/").removesuffix(".wav")
+    for path in utterances(LINES.values()).values()
 )
 
 
@@ -57,11 +51,7 @@ def wsj0(tmp_path):
 
 @pytest.fixture
 def lists(tmp_path):
-    folder = tmp_path / "lists"
-    folder.mkdir()
-    for split, line in LINES.items():
-        (folder / f"mix_2_spk_{split}.txt").write_text(line)
-    return folder
+    return write_lists(tmp_path / "lists", LINES)
 
 
 @pytest.mark.parametrize(
@@ -151,22 +141,15 @@ def test_links(wsj0, tmp_path, caplog):
     assert not caplog.records
 
 
-def test_locked_folder_is_passed_over(wsj0, caplog, monkeypatch):
+def test_locked_folder_is_passed_over(wsj0, caplog, lock):
     (wsj0 / "lost+found").mkdir()
-    scandir = os.scandir
-
-    def locked(folder):  # the superuser may read every folder
-        if folder.endswith("lost+found"):
-            raise PermissionError(13, "Permission denied")
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", locked)
+    lock("lost+found")
     assert set(find_files(wsj0)) == set(UTTERANCES)
     assert "lost+found is passed over: Permission denied" in caplog.text
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with refused("nowhere is not a folder"):
         find_files(tmp_path / "nowhere")
 
 
@@ -178,7 +161,7 @@ def test_missing_utterances_are_named(wsj0, lists):
         + LINES["cv"]
     )
     read = read_lists(lists, splits=("cv", "tt"))
-    with pytest.raises(UserError) as caught:
+    with refused() as caught:
         locate(read, wsj0)
     text = str(caught.value)
     assert f"{wsj0} lacks 2 of the 5 utterances" in text
@@ -189,7 +172,7 @@ def test_missing_utterances_are_named(wsj0, lists):
 
 def test_many_missing_are_counted(wsj0, lists, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"lacks 5 of the 5 .*, \.\.\. \(") as e:
+    with refused(r"lacks 5 of the 5 .*, \.\.\. \(") as e:
         locate(read_lists(lists), tmp_path / "empty")
     assert len(str(e.value)) < 500
 
@@ -201,7 +184,7 @@ def test_wrong_microphone(wsj0, lists):
         path.rename(path.with_suffix(".WV2"))
     path = wsj0 / "wsj0" / f"{UTTERANCES[3]}.wv1"
     path.unlink()
-    with pytest.raises(UserError, match="lacks 3 of the 5") as caught:
+    with refused("lacks 3 of the 5") as caught:
         locate(read_lists(lists), wsj0)
     assert "2 of them are there as .wv2 only" in str(caught.value)
     assert ".wv1 is needed" in str(caught.value)
@@ -229,15 +212,15 @@ def test_lists(tmp_path, lists, where):
 
 
 def test_bad_lists(tmp_path, lists):
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with refused("nowhere is not a folder"):
         read_lists(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"has no mix_3_spk_tr\.txt"):
+    with refused(r"has no mix_3_spk_tr\.txt"):
         read_lists(lists, 3)
     (lists / "mix_2_spk_cv.txt").write_text("")
-    with pytest.raises(UserError, match=r"mix_2_spk_cv\.txt is empty"):
+    with refused(r"mix_2_spk_cv\.txt is empty"):
         read_lists(lists)
     (lists / "mix_2_spk_cv.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"Cannot read .*mix_2_spk_cv\.txt"):
+    with refused(r"Cannot read .*mix_2_spk_cv\.txt"):
         read_lists(lists)
 
 
@@ -246,7 +229,7 @@ def test_lists_in_two_folders(tmp_path, lists):
     lists.rename(tmp_path / "both-1")
     (tmp_path / "both-2").mkdir()
     (tmp_path / "both-2/mix_2_spk_tr.txt").write_text(LINES["tr"])
-    with pytest.raises(UserError, match="both-1.* and .*both-2"):
+    with refused("both-1.* and .*both-2"):
         read_lists(tmp_path)
 
 
@@ -270,7 +253,7 @@ def test_levels(tmp_path, lists, where):
 
 def test_utterance_without_level(lists):
     levels = {name[-8:]: 1.0 for name in UTTERANCES[:3]}
-    with pytest.raises(UserError, match="lack 2 utterances") as caught:
+    with refused("lack 2 utterances") as caught:
         look_up_levels(read_lists(lists), levels)
     assert "445c0206" in str(caught.value)
     assert "mix_2_spk_tt.txt, line 1" in str(caught.value)
@@ -284,10 +267,10 @@ def test_utterance_without_level(lists):
 def test_bad_levels(tmp_path, line):
     path = tmp_path / "activlev_si_dt_05.txt"
     path.write_text(f"423a010n 4.88e-04\n{line}\n")
-    with pytest.raises(UserError, match=r"activlev_si_dt_05\.txt, line 2, is"):
+    with refused(r"activlev_si_dt_05\.txt, line 2, is"):
         read_levels(tmp_path)
 
 
 def test_no_levels(tmp_path):
-    with pytest.raises(UserError, match="activlev_si_tr_s.txt, .* leave out"):
+    with refused("activlev_si_tr_s.txt, .* leave out"):
         read_levels(tmp_path)

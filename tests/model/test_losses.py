@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from dpcl_dprnn.model.losses import (
-    best_permutation,
     dpcl_loss,
     pairwise_si_snr,
     pit_si_snr_loss,
@@ -265,7 +264,7 @@ def test_silent_estimate_scores_no_better_than_an_unrelated_one(device):
     assert silent <= unrelated
 
 
-@pytest.mark.parametrize("num_spks", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_spks", [1, 2, 3, 4, 5])
 def test_pit_is_the_best_of_all_permutations(num_spks, device):
     """Against brute force over estimates cut to their lengths."""
     batch, lengths = 5, torch.tensor([300, 180, 37, 299, 300])
@@ -285,31 +284,6 @@ def test_pit_is_the_best_of_all_permutations(num_spks, device):
         assert tuple(permutation[index].tolist()) == best
         expected = -totals[best] / num_spks
         assert loss[index].item() == pytest.approx(expected, abs=1e-3)
-
-
-@pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0], [3, 0, 1, 2]])
-def test_permutation_brings_estimates_in_the_order_of_sources(order, device):
-    """The orders are not their own inverses: direction matters."""
-    sources = torch.randn(2, len(order), 400).to(device)
-    estimates = sources[:, order]
-    _, permutation = pit_si_snr_loss(estimates, sources)
-    for index in range(2):
-        sorted_estimates = estimates[index, permutation[index]]
-        assert torch.equal(sorted_estimates, sources[index])
-
-
-@pytest.mark.parametrize("num_spks", [3, 4, 5])
-def test_best_permutation_has_the_largest_total(num_spks, device):
-    scores = torch.randn(6, num_spks, num_spks).to(device)
-    permutations = best_permutation(scores)
-    for table, permutation in zip(scores, permutations, strict=True):
-        columns = range(num_spks)
-        totals = [
-            sum(table[i, j] for j, i in enumerate(order)).item()
-            for order in itertools.permutations(columns)
-        ]
-        got = sum(table[i, j] for j, i in enumerate(permutation)).item()
-        assert got == pytest.approx(max(totals), abs=1e-5)
 
 
 def test_contents_of_padding_do_not_matter(device):

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
+from refusals import refused
 from speechbrain.lobes.models.dual_path import SBRNNBlock
 from speechbrain.utils.checkpoints import Checkpointer
 
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.model.encoders import (
     LearnedDecoder,
     LearnedEncoder,
@@ -270,7 +270,7 @@ def test_load_pretrained_round_trip(argument, system, tmp_path, device):
 
 @pytest.mark.parametrize("path", ["", "none", "none.ckpt"])
 def test_load_pretrained_says_what_is_missing(path, tmp_path, device):
-    with pytest.raises(UserError, match="no separator.ckpt"):
+    with refused("no separator.ckpt"):
         load_pretrained(build("masks", device), tmp_path / path)
 
 
@@ -278,18 +278,12 @@ def test_load_pretrained_refuses_another_model(tmp_path, device):
     path = tmp_path / "separator.ckpt"
     for state in (build("stft", device).state_dict(), [1], {"a": 1}):
         torch.save(state, path)
-        with pytest.raises(UserError, match="does not fit") as caught:
+        with refused("does not fit"):
             load_pretrained(build("masks", device), path)
-        assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage" * 100])
-def test_load_pretrained_refuses_a_damaged_file(content, tmp_path, device):
-    path = tmp_path / "separator.ckpt"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        load_pretrained(build("masks", device), path)
-    assert "\n" not in str(caught.value)
+    for content in (b"", b"garbage" * 100):
+        path.write_bytes(content)
+        with refused():
+            load_pretrained(build("masks", device), path)
 
 
 def test_training_embeds_and_aims_at_every_second_frame(device):

@@ -23,10 +23,14 @@ def one_of_three(device, levels=(1.0, 0.1, 0.03)):
     return voice.unsqueeze(1) * scales, sources
 
 
+def loss_of(estimates, sources, *lengths, order=(0, 1, 2), **options):
+    permutation = torch.tensor([order], device=sources.device)
+    return silence_loss(estimates, sources, permutation, *lengths, **options)
+
+
 def test_closed_form(device):
     estimates, sources = one_of_three(device)
-    permutation = torch.tensor([[0, 1, 2]], device=device)
-    got = silence_loss(estimates, sources, permutation, floor_db=30.0)
+    got = loss_of(estimates, sources, floor_db=30.0)
     total = 1 + 0.01 + 0.0009
     levels = [10 * math.log10(p / total + 1e-3) for p in (0.01, 0.0009)]
     assert got.item() == pytest.approx(sum(levels) / 2, abs=1e-3)
@@ -34,17 +38,15 @@ def test_closed_form(device):
 
 def test_the_scale_of_all_estimates_makes_no_difference(device):
     estimates, sources = one_of_three(device)
-    permutation = torch.tensor([[0, 1, 2]], device=device)
-    one = silence_loss(estimates, sources, permutation)
-    other = silence_loss(-50 * estimates, sources, permutation)
+    one = loss_of(estimates, sources)
+    other = loss_of(-50 * estimates, sources)
     torch.testing.assert_close(one, other)
 
 
 def test_the_estimate_of_the_speaker_does_not_count(device):
     """Which estimate that is, the permutation says."""
     estimates, sources = one_of_three(device, (0.1, 1.0, 0.1))
-    permutation = torch.tensor([[1, 0, 2]], device=device)
-    got = silence_loss(estimates, sources, permutation)
+    got = loss_of(estimates, sources, order=(1, 0, 2))
     expected = 10 * math.log10(0.01 / 1.02 + 1e-3)
     assert got.item() == pytest.approx(expected, abs=1e-3)
 
@@ -59,22 +61,18 @@ def test_no_silent_source_no_loss(device):
 
 def test_padding_does_not_count(device):
     estimates, sources = one_of_three(device)
-    permutation = torch.tensor([[0, 1, 2]], device=device)
     lengths = torch.tensor([200], device=device)
-    expected = silence_loss(
-        estimates[..., :200], sources[..., :200], permutation
-    )
+    expected = loss_of(estimates[..., :200], sources[..., :200])
     estimates[..., 200:] = 9.0
     sources[..., 200:] = 9.0
-    got = silence_loss(estimates, sources, permutation, lengths)
+    got = loss_of(estimates, sources, lengths)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
 def test_gradient_makes_idle_outputs_softer(device):
     estimates, sources = one_of_three(device)
     estimates.requires_grad_()
-    permutation = torch.tensor([[0, 1, 2]], device=device)
-    silence_loss(estimates, sources, permutation).sum().backward()
+    loss_of(estimates, sources).sum().backward()
     slope = (estimates.grad * estimates).sum(dim=-1)[0]
     assert slope[0] < 0 < slope[1] and slope[2] > 0
     assert estimates.grad.isfinite().all()
@@ -84,8 +82,7 @@ def test_gradient_of_silence_is_finite(device):
     estimates = torch.zeros(1, 2, 50, device=device, requires_grad=True)
     sources = torch.randn(1, 2, 50, device=device)
     sources[:, 1] = 0
-    permutation = torch.tensor([[0, 1]], device=device)
-    silence_loss(estimates, sources, permutation).sum().backward()
+    loss_of(estimates, sources, order=(0, 1)).sum().backward()
     assert estimates.grad.isfinite().all()
 
 

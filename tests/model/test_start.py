@@ -32,13 +32,8 @@ def make(start, kernel_size=16, filters=64, stft=False, **options):
     else:
         encoder = LearnedEncoder(kernel_size, filters)
         decoder = LearnedDecoder(kernel_size, filters)
-    settings = {
-        "intra_model": rnn(),
-        "inter_model": rnn(),
-        "num_layers": 3,
-        "K": 10,
-        **options,
-    }
+    blocks = {"intra_model": rnn(), "inter_model": rnn()}
+    settings = {**blocks, "num_layers": 3, "K": 10, **options}
     model = DualPathSeparator(in_channels=filters, out_channels=8, **settings)
     return Separator(encoder, model, decoder, initial_weights=start)
 
@@ -119,9 +114,7 @@ def test_without_a_start_the_weights_are_the_stock_ones():
         models.append(make(start))
     random, mixture = (model.state_dict() for model in models)
     assert set(mixture) - set(random) == {"model.end_conv1x1.bias"}
-    changed = {
-        key for key in random if not torch.equal(random[key], mixture[key])
-    }
+    changed = {k for k in random if not torch.equal(random[k], mixture[k])}
     kept = {key for key in random if "weight_" in key or "conv2d" in key}
     assert kept and not kept & changed
     assert {"encoder.conv1d.weight", "decoder.weight"} < changed

@@ -37,6 +37,11 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
+def page(run):
+    return run[2]
+
+
+@pytest.fixture
 def bare(tmp_path):
     """A run with scores only, to be changed."""
     plant_run(tmp_path / "run", COUNT)
@@ -45,8 +50,7 @@ def bare(tmp_path):
     return tmp_path / "run"
 
 
-def test_head_says_what_was_done(run):
-    _, _, page = run
+def test_head_says_what_was_done(page):
     text = page.text()
     assert "written on 2024-02-29" in text
     for fact in ("planted", "/data/planted", "1,234,567", "12 (0.1 minutes)"):
@@ -128,8 +132,7 @@ def test_kinds_of_mixtures(run):
             assert found[-1] == len(values) > 0
 
 
-def test_counting(run):
-    _, _, page = run
+def test_counting(page):
     assert page.tables["confusion"] == [
         ["", "counted 2", "counted 3"],
         ["true 2", "9", "3"],
@@ -183,8 +186,7 @@ def test_page_refers_to_nothing_outside(run):
     assert policy["content"].startswith("default-src 'none'")
 
 
-def test_pictures_have_words_for_them(run):
-    _, _, page = run
+def test_pictures_have_words_for_them(page):
     images = page.all("img")
     # 3 distributions; 7 tracks of an example and embeddings; 4 curves.
     assert len(images) == 3 + 8 + 4
@@ -195,8 +197,7 @@ def test_pictures_have_words_for_them(run):
     assert len({image["alt"] for image in images}) > 3 + 7
 
 
-def test_examples_have_players(run):
-    _, _, page = run
+def test_examples_have_players(page):
     assert "Best: u00" in page.paragraphs
     players = page.all("audio")
     assert len(players) == 7

@@ -127,17 +127,12 @@ def test_nothing_counted():
 
 
 def test_failures_are_sorted_by_their_worst_head():
+    scores = {
+        "masks": {"a": -2.0, "b": 4.0, "c": 0.0, "d": math.nan},
+        "kmeans": {"a": -1.0, "b": -9.0, "d": -1.5},
+    }
     heads = {
-        "masks": {
-            "a": {"si-snr_i": -2.0},
-            "b": {"si-snr_i": 4.0},
-            "c": {"si-snr_i": 0.0},
-            "d": {"si-snr_i": math.nan},
-        },
-        "kmeans": {
-            "a": {"si-snr_i": -1.0},
-            "b": {"si-snr_i": -9.0},
-            "d": {"si-snr_i": -1.5},
-        },
+        head: {name: {"si-snr_i": value} for name, value in each.items()}
+        for head, each in scores.items()
     }
     assert failures(heads) == ["b", "a", "d"]

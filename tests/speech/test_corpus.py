@@ -12,11 +12,11 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from refusals import refused
 from scipy.signal import correlate
 from wsj0_tree import contents
 
 import prepare_data
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.speech import corpus as speech_corpus
 from dpcl_dprnn.speech import espeak
 from dpcl_dprnn.speech import synthetic as voices
@@ -119,10 +119,10 @@ def test_a_finished_corpus_is_reused(corpus):
 
 def test_a_folder_in_use_is_refused(corpus, tmp_path):
     out, _ = corpus
-    with pytest.raises(UserError, match="not empty"):
+    with refused("not empty"):
         build_corpus(out, **{**TINY, "speakers": 4})
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(UserError, match="not empty"):
+    with refused("not empty"):
         build_corpus(tmp_path, **TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -130,7 +130,7 @@ def test_a_folder_in_use_is_refused(corpus, tmp_path):
 def test_a_failure_leaves_nothing_behind(monkeypatch, tmp_path):
     pytest.importorskip("espeakng_loader")
     monkeypatch.setattr(voices, "ACCENTS", ["en-nowhere"])
-    with pytest.raises(UserError, match="espeak_SetVoiceByName"):
+    with refused("espeak_SetVoiceByName"):
         build_corpus(tmp_path / "corpus", **TINY)
     assert not any(tmp_path.iterdir())
 
@@ -174,7 +174,7 @@ def test_a_killed_run_can_be_repeated(corpus, tmp_path, number):
 
 def test_a_missing_espeak_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(speech_corpus, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install espeakng-loader"):
+    with refused("pip install espeakng-loader"):
         build_corpus(tmp_path / "corpus", **TINY)
 
 
@@ -193,7 +193,7 @@ def test_a_missing_espeak_is_named(monkeypatch, tmp_path):
     ],
 )
 def test_senseless_arguments_are_refused(bad, tmp_path):
-    with pytest.raises(UserError, match=next(iter(bad))):
+    with refused(next(iter(bad))):
         build_corpus(tmp_path / "corpus", **{**TINY, **bad})
     assert not any(tmp_path.iterdir())
 
@@ -202,7 +202,7 @@ def test_senseless_arguments_are_refused(bad, tmp_path):
 def test_a_folder_that_cannot_be_is_a_user_error(name, tmp_path):
     pytest.importorskip("espeakng_loader")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="^Cannot write .*another folder.$"):
+    with refused("^Cannot write .*another folder.$"):
         build_corpus(tmp_path / name, **TINY)
 
 
@@ -213,5 +213,5 @@ def test_a_folder_without_permission_is_a_user_error(monkeypatch, tmp_path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(speech_corpus, "finished_corpus", denied)
-    with pytest.raises(UserError, match="Permission denied"):
+    with refused("Permission denied"):
         build_corpus(tmp_path / "corpus", **TINY)

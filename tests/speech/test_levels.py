@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from wsj0_tree import p56_by_sample
 
 from dpcl_dprnn.speech.levels import (
     HANGOVER,
@@ -34,33 +35,6 @@ def speechlike(seconds, rate=8000, seed=0):
 
 def decibels(level, reference):
     return 10 * math.log10(level / reference)
-
-
-def p56_by_sample(samples, rate):
-    """The standard's method B as it is printed, a sample after the other."""
-    exponents = np.arange(-60, 3)
-    thresholds = 2.0**exponents
-    g = math.exp(-1 / (rate * 0.03))
-    hangover = round(0.2 * rate)
-    activity = np.zeros(len(thresholds), dtype=int)
-    hung = np.full(len(thresholds), hangover)
-    p = q = energy = 0.0
-    for sample in samples:
-        energy += sample * sample
-        p = g * p + (1 - g) * abs(sample)
-        q = g * q + (1 - g) * p
-        above = q >= thresholds
-        activity += above | (hung < hangover)
-        hung = np.where(above, 0, np.minimum(hung + 1, hangover))
-    before = None
-    for exponent, active in zip(exponents, activity, strict=True):
-        level = 10 * math.log10(energy / active)
-        margin = level - 20 * exponent * math.log10(2)
-        if margin <= 15.9:
-            part = (before[1] - 15.9) / (before[1] - margin)
-            return 10 ** ((before[0] + part * (level - before[0])) / 10)
-        before = level, margin
-    raise AssertionError("the margin never fell to 15.9 dB")
 
 
 SIGNALS = {

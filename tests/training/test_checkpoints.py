@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 import torch
+from refusals import refused
 from speechbrain.utils.checkpoints import Checkpointer
 
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.training import checkpoints
 from dpcl_dprnn.training.checkpoints import (
     SUMS,
@@ -124,7 +124,7 @@ def test_full_disk(checkpointer, tmp_path, monkeypatch, error):
     good = checkpointer.save_checkpoint(meta={"loss": 1.0})
     before = good.paramfiles["layer"].read_bytes()
     fill_disk(monkeypatch, error)
-    with pytest.raises(UserError, match="Cannot save a checkpoint in") as told:
+    with refused("Cannot save a checkpoint in") as told:
         checkpointer.save_and_keep_only(meta={"loss": 0.5}, min_keys=["loss"])
     assert str(tmp_path) in str(told.value) and "space" in str(told.value)
     assert names(tmp_path) == [good.path.name]
@@ -140,7 +140,7 @@ def test_full_disk_at_the_end(checkpointer, tmp_path, monkeypatch, function):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, function, fail)
-    with pytest.raises(UserError, match="No space left"):
+    with refused("No space left"):
         checkpointer.save_checkpoint()
     assert names(tmp_path) == [good.path.name]
 
@@ -248,7 +248,7 @@ def test_best_is_taken_of_those_that_are_whole(checkpointer):
 def test_checkpoint_of_another_model(checkpointer, tmp_path):
     checkpointer.save_checkpoint()
     other = AtomicCheckpointer(tmp_path, {"layer": torch.nn.Linear(3, 2)})
-    with pytest.raises(UserError, match="does not fit this model"):
+    with refused("does not fit this model"):
         other.recover_if_possible()
 
 

@@ -3,9 +3,9 @@
 import functools
 
 import pytest
+from refusals import refused
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.training import options
 from dpcl_dprnn.training.options import open_loggers
 
@@ -21,13 +21,13 @@ def test_the_text_log_alone(text_logger, tmp_path):
 
 
 def test_an_unknown_logger_is_refused(text_logger, tmp_path):
-    with pytest.raises(UserError, match="'mlflow'; it may be null, tensorb"):
+    with refused("'mlflow'; it may be null, tensorb"):
         open_loggers(text_logger, "mlflow", str(tmp_path))
 
 
 def test_what_is_not_installed_is_named(text_logger, tmp_path, monkeypatch):
     monkeypatch.setattr(options.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match="Run pip install wandb"):
+    with refused("Run pip install wandb"):
         open_loggers(text_logger, "wandb", str(tmp_path))
 
 

@@ -2,13 +2,15 @@
 
 import json
 import pathlib
+import re
 
 import pytest
 import torch
-from tiny_run import MINI, make_mixtures, train_tiny
+from in_process import ends
+from refusals import refused
+from tiny_run import MINI, make_mixtures, train_tiny, where
 
 import train
-from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.training import resuming as settings
 from dpcl_dprnn.training.checkpoints import AtomicCheckpointer
 from dpcl_dprnn.training.resuming import Settings
@@ -71,7 +73,7 @@ def begun(folder, *arguments):
 
 
 def refusal(checkpointer, *arguments):
-    with pytest.raises(UserError) as caught:
+    with refused() as caught:
         Settings(*arguments).check(checkpointer)
     return str(caught.value)
 
@@ -169,14 +171,9 @@ def test_free_keys_are_keys():
     """One that is misspelt would be refused for ever."""
     keys = {"ckpt_interval_steps", "eval_precision", "num_workers"}
     for path in pathlib.Path(MINI).parent.glob("*.yaml"):
-        keys.update(top_level(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        keys.update(re.findall(r"^(\w+):", text, re.MULTILINE))
     assert settings.FREE - keys == set()
-
-
-def top_level(text):
-    """The keys at the left edge of a YAML file."""
-    lines = (line.partition(":") for line in text.splitlines())
-    return [key for key, colon, _ in lines if colon and key.isidentifier()]
 
 
 def tree(folder):
@@ -193,15 +190,10 @@ def tree(folder):
 def test_refused_run_touches_nothing(tmp_path, capsys):
     """Neither the copy of the hparams nor the log, as train.py is run."""
     make_mixtures(tmp_path / "data", [0.5] * 2, others=1)
-    words = (
-        f"--data_folder={tmp_path / 'data'}",
-        f"--output_folder={tmp_path / 'out'}",
-    )
+    words = where(tmp_path / "data", tmp_path / "out")
     train_tiny(*words, "--number_of_epochs=1")
-    before = tree(tmp_path / "out")
-    with pytest.raises(SystemExit):
-        train_tiny(*words, "--lr=0.1", "--batch_size=1", main=train.run)
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
+    before, others = tree(tmp_path / "out"), ("--lr=0.1", "--batch_size=1")
+    line = ends(capsys, 1, train_tiny, *words, *others, main=train.run)
     assert "batch_size (was 4, is 1), lr (was 0.002, is 0.1)" in line
     assert tree(tmp_path / "out") == before
     history, _ = train_tiny(*words, "--number_of_epochs=2")
