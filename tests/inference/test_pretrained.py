@@ -54,7 +54,7 @@ def test_one_voice_stays_whole(pretrained):
     """The example's beginning, where one reads alone."""
     samples, rate = soundfile.read(EXAMPLE, dtype="float32")
     alone = samples[: round(SECOND * rate)]
-    found = pretrained.separate_signal(alone, rate)
+    found = pretrained.separate_signal(alone, rate, n_spks="auto")
     assert found.count == 1
     (voice,) = found.waveforms
     error = np.square(voice - alone).sum() / np.square(alone).sum()
