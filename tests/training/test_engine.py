@@ -116,6 +116,28 @@ def test_steps_of_batches_of_like_length(tmp_path):
     check_steps(toy, options["points"])
 
 
+def test_hooks_of_a_batch_are_called_as_by_speechbrain(tmp_path):
+    """Around each batch, with whether it ends a step."""
+    calls = []
+
+    class Hooked(Toy):
+        def on_fit_batch_start(self, batch, should_step):
+            calls.append(("start", *batch.id, should_step))
+
+        def on_fit_batch_end(self, batch, outputs, loss, should_step):
+            calls.append(("end", *batch.id, should_step))
+
+    options = {"points": 4, "batch_size": 1, "shuffle": False}
+    make_toy(
+        tmp_path, cls=Hooked, grad_accumulation_factor=2, **options
+    ).train()
+    assert calls == [
+        (when, f"u{n}", n % 2 == 1)
+        for n in range(4)
+        for when in ("start", "end")
+    ]
+
+
 SCHEDULE = TrapezoidSchedule(0.05, warmup_steps=4, total_steps=16)
 
 

@@ -222,6 +222,7 @@ class Engine(sb.Brain):
         last, share = self.step_of(batch)
         should_step = self.step == last
         self.seed_step()
+        self.on_fit_batch_start(batch, should_step)
         if should_step and self.schedule is not None:
             rate = self.schedule.rate(self.optimizer_step + 1, self.done)
             for group in self.optimizer.param_groups:
@@ -240,6 +241,7 @@ class Engine(sb.Brain):
             self.suspects += self.not_finite(batch)
         if should_step:
             self.optimizers_step()
+        self.on_fit_batch_end(batch, outputs, loss, should_step)
         return value
 
     def optimizers_step(self):
