@@ -282,12 +282,12 @@ def test_options_that_make_no_sense(words, message, call, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [("--n_spks=x",), ("--head=ears",), ("--batch=0",), ()]
+    "words",
+    [("a.wav", "--n_spks=x"), ("a.wav", "--head=ears"), ("-", "--batch=0"), ()],
 )
-def test_options_that_cannot_be_read(words, tmp_path, capsys):
-    required = ("--model=x", "--output=y") if words else ()
+def test_options_that_cannot_be_read(words, capsys):
     with pytest.raises(SystemExit) as caught:
-        separate.main(["a.wav", *required, *words])
+        separate.main([*words, "--model=x", "--output=y"])
     assert caught.value.code == 2
     assert "separate.py: error: " in capsys.readouterr().err
 
