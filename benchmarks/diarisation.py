@@ -13,7 +13,6 @@ detector finds in each speaker alone.
 
 import argparse
 import json
-import pathlib
 
 import numpy as np
 import torch
@@ -69,15 +68,8 @@ def main():
         for name in ("separated", "detector on the mixture")
     }
     for number in tqdm.trange(args.count):
-        sources = make_recording(
-            pathlib.Path(args.speech),
-            speakers,
-            args.speakers,
-            args.seconds,
-            rate,
-            args.pause,
-            np.random.default_rng([args.seed, number]),
-        )
+        rng = np.random.default_rng([args.seed, number])
+        sources = make_recording(args, speakers, rate, rng)
         mixture = sources.sum(axis=0)
         truth = annotation(*sources[:, None], rate=rate)
         voices = separator.separate_recording(
