@@ -8,7 +8,7 @@ import scipy.ndimage
 FRAME = 0.02  # seconds
 SMOOTH = 5  # frames
 RANGE = 18.0  # dB below its usual level that a voice speaks at
-LEAK = 7.0  # dB below the loudest of the moment: what another leaves in it
+LEAK = 12.0  # dB below the loudest of the moment: what another leaves in it
 FLOOR = 6.0  # dB above its quietest tenth
 PAUSE = 0.3  # seconds; a shorter one is no end
 SHORTEST = 0.2  # seconds of a turn
