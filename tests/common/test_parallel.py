@@ -44,7 +44,7 @@ with open("imports.txt", "a") as file:
 
 paths = [pathlib.Path("a", str(n)) for n in range(5)]
 main = sys.modules["__main__"]
-results = parallel_map(os.path.basename, paths, jobs=2, chunk=1, progress=False)
+results = parallel_map(os.path.basename, paths, jobs=2, chunk=1)
 for number, result in enumerate(results):
     assert result == str(number)
     assert sys.modules["__main__"] is main
@@ -103,7 +103,7 @@ def die_at_five(number):
 
 
 def run(function, items, jobs, chunk=2):
-    return parallel_map(function, items, jobs=jobs, chunk=chunk, progress=False)
+    return parallel_map(function, items, jobs=jobs, chunk=chunk)
 
 
 @pytest.mark.parametrize("jobs", [1, 3, None])

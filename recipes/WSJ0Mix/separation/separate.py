@@ -5,10 +5,10 @@
 
 writes meeting_s1.wav, meeting_s2.wav and so on into separated/, at the rate,
 level and length of the recording, and meeting.html to look at and listen to.
-What is too high for the model's sampling rate is lost. Recordings may be files of any rate, channels and
-length, folders of such files, - for standard input, or example for one that
-comes along; --output - writes the voices as channels of one file to standard
-output.
+What is too high for the model's sampling rate is lost. Recordings may be files
+of any rate, channels and length, folders of such files, - for standard input,
+or example for one that comes along; --output - writes the voices as channels
+of one file to standard output.
 """
 
 import argparse

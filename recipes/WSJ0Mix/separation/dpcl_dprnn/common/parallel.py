@@ -15,9 +15,7 @@ import tqdm
 from .errors import UserError
 
 
-def parallel_map(
-    function, items, unit="file", jobs=None, chunk=16, progress=True, name=None
-):
+def parallel_map(function, items, unit="file", jobs=None, chunk=16, name=None):
     """Call a function on every item, in several processes, and yield the results.
 
     They come in the order of the items, and only a few of them wait to be
@@ -36,8 +34,6 @@ def parallel_map(
         Processes; as many as there are cores by default. 1 is this process.
     chunk : int
         Items that a process takes at a time.
-    progress : bool
-        Whether to show a progress bar.
     name : str, optional
         What the progress bar says.
 
@@ -48,7 +44,7 @@ def parallel_map(
 
     Example
     -------
-    >>> list(parallel_map(abs, [-1, 2], jobs=1, progress=False))
+    >>> list(parallel_map(abs, [-1, 2], jobs=1))
     [1, 2]
     """
     jobs = min(jobs or _cores(), -(-len(items) // chunk) or 1)
@@ -57,9 +53,7 @@ def parallel_map(
         if jobs == 1
         else _in_processes(function, items, jobs, chunk)
     )
-    with tqdm.tqdm(
-        total=len(items), desc=name, unit=unit, disable=not progress
-    ) as bar:
+    with tqdm.tqdm(total=len(items), desc=name, unit=unit) as bar:
         for result in results:
             bar.update()
             yield result

@@ -67,7 +67,7 @@ def telephone_band(signals, rate, rng):
 
 def through_codec(signal, rate, codec, rng):
     """Code a signal [T] of a peak below 1 by one of `CODECS`, and decode it:
-    [T], neither later nor louder. `rng` draws its level, and how much is left
+    [T], as loud and at most a sample later. `rng` draws its level, and how much is left
     out.
     """
     kind, subtype, compression = CODECS[codec]
