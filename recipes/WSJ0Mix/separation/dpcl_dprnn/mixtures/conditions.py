@@ -67,8 +67,8 @@ def telephone_band(signals, rate, rng):
 
 def through_codec(signal, rate, codec, rng):
     """Code a signal [T] of a peak below 1 by one of `CODECS`, and decode it:
-    [T], as loud and at most a sample later. `rng` draws its level, and how much is left
-    out.
+    [T], as loud and at most a sample later. `rng` draws its level, and how
+    much is left out.
     """
     kind, subtype, compression = CODECS[codec]
     level = np.float32(10 ** (rng.uniform(QUIETEST, 0) / 20))
