@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	    { echo "Python 3.10 or newer is needed (PYTHON=... chooses one)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock \
-	    --editable '.[mini,wsj0,demo,test,lint]'
+	    --editable '.[mini,demo,onnx,test,lint]'
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock \
 	    --editable '.[metrics]' || echo "PESQ needs a C compiler: its scores are left out."
 	@touch $@

@@ -20,11 +20,11 @@ import torch
 import tqdm
 from figures import spread
 
-from dpcl_dprnn.common.audio import read_audio, resample
 from dpcl_dprnn.evaluation.metrics import assign
 from dpcl_dprnn.inference import separator as inference
 from dpcl_dprnn.inference.recordings import SignalRecording
 from dpcl_dprnn.model.losses import pairwise_si_snr
+from dpcl_dprnn.sound.audio import read_audio, resample
 from dpcl_dprnn.speech.speakers import find_speakers
 
 PIECE = 5.0  # seconds in which voices are compared

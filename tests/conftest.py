@@ -1,6 +1,7 @@
 """Options and fixtures that every test file shares."""
 
 import os
+import types
 
 import pytest
 import torch
@@ -78,3 +79,27 @@ def lock(monkeypatch):
         monkeypatch.setattr(os, "scandir", locked)
 
     return lock
+
+
+@pytest.fixture
+def call(model_folder, request, capsys):
+    """Run separate.py; give its status, lines of output and of errors."""
+    import separate
+
+    def run(*words, model=model_folder):
+        device = request.config.getoption("--device")
+        words = (*words, "--model", model, f"--device={device}")
+        capsys.readouterr()
+        status = separate.main([str(word) for word in words])
+        said = capsys.readouterr()
+        lines = said.err.replace("\r", "\n").split("\n")
+        errors = [line for line in lines if "error" in line.lower()]
+        assert "Traceback" not in said.err
+        return types.SimpleNamespace(
+            status=status,
+            out=said.out.splitlines(),
+            errors=errors,
+            said=said.err,
+        )
+
+    return run

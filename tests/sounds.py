@@ -1,7 +1,11 @@
 """Noise, and sound files of it."""
 
+import subprocess
+
 import numpy as np
 import soundfile
+
+from dpcl_dprnn.sound.ffmpeg import find_decoder
 
 RATE = 8000
 
@@ -29,3 +33,10 @@ def write_speakers(folder, speakers, rate=RATE, shortest=0.6, step=50):
         write(folder / speaker / f"{speaker}.wav", samples, rate, "PCM_16")
         lengths[speaker] = length * RATE // rate
     return lengths
+
+
+def convert(path, target, *options):
+    """Write a sound file as ffmpeg does, by its suffix; return its path."""
+    command = [find_decoder(), "-v", "error", "-i", path, *options, target]
+    subprocess.run(command, check=True)
+    return target

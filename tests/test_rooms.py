@@ -10,16 +10,17 @@ import dpcl_dprnn
 PACKAGE = pathlib.Path(dpcl_dprnn.__file__).parent
 ARROWS = {
     "common": set(),
-    "speech": {"common"},
-    "mixtures": {"common", "speech"},
-    "datasets": {"common", "mixtures"},
-    "doctor": {"common", "speech", "mixtures", "datasets"},
+    "sound": {"common"},
+    "speech": {"common", "sound"},
+    "mixtures": {"common", "sound", "speech"},
+    "datasets": {"common", "sound", "mixtures"},
+    "doctor": {"common", "sound", "speech", "mixtures", "datasets"},
     "model": {"common"},
     "training": {"common"},
-    "unmixing": {"common", "model"},
-    "evaluation": {"common", "model", "unmixing"},
-    "report": {"common", "evaluation"},
-    "inference": {"common", "model", "unmixing", "report"},
+    "unmixing": {"common", "sound", "model"},
+    "evaluation": {"common", "sound", "model", "unmixing"},
+    "report": {"common", "sound", "evaluation"},
+    "inference": {"common", "sound", "model", "unmixing", "report"},
 }
 
 

@@ -8,7 +8,7 @@ from in_process import in_process
 from sounds import RATE, write_speakers
 
 import train
-from dpcl_dprnn.common.audio import write_wav
+from dpcl_dprnn.sound.audio import write_wav
 
 RECIPE = pathlib.Path(train.__file__).parent
 MINI = str(RECIPE / "hparams" / "mini.yaml")

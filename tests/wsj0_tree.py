@@ -15,7 +15,7 @@ import scipy.signal
 import soundfile
 from shorten import write_shortened, write_sphere
 
-from dpcl_dprnn.speech.sphere import find_decoder
+from dpcl_dprnn.sound.ffmpeg import find_decoder
 
 RATE = 16000
 SPLITS = ("tr", "cv", "tt")

@@ -9,8 +9,9 @@ import torch
 from refusals import refused
 from speechbrain.dataio.batch import PaddedBatch
 
-from dpcl_dprnn.common.audio import write_wav
 from dpcl_dprnn.datasets.files import mixture_dataset, mixture_datasets
+from dpcl_dprnn.sound.audio import write_wav
+from dpcl_dprnn.sound.rumble import without_rumble
 
 RATE = 8000
 
@@ -43,6 +44,12 @@ def together(item):
     return torch.cat([item["mixture"][None], item["sources"].T])
 
 
+def cleaned(signals):
+    """What datasets make of signals [1 + C, T] that are not cropped."""
+    mixture = torch.from_numpy(without_rumble(signals[0].numpy(), RATE))
+    return torch.cat([mixture[None], signals[1:]])
+
+
 @pytest.mark.parametrize("num_spks", [2, 3])
 def test_items_are_the_files_of_the_manifest(num_spks, tmp_path):
     path, signals = write_manifest(tmp_path, [500, 800, 1], num_spks)
@@ -51,7 +58,7 @@ def test_items_are_the_files_of_the_manifest(num_spks, tmp_path):
     for item in dataset:
         assert set(item) == {"id", "mixture", "sources"}
         assert item["mixture"].dtype == item["sources"].dtype == torch.float32
-        assert torch.equal(together(item), signals[item["id"]])
+        assert torch.equal(together(item), cleaned(signals[item["id"]]))
 
 
 def test_a_source_without_a_path_is_silent(tmp_path):
@@ -60,9 +67,9 @@ def test_a_source_without_a_path_is_silent(tmp_path):
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace(str(tmp_path / "mix0_3.wav"), ""))
     first, second = mixture_dataset(path, 3, RATE)
-    assert torch.equal(together(first)[:3], signals["mix0"][:3])
+    assert torch.equal(together(first)[:3], cleaned(signals["mix0"])[:3])
     assert not first["sources"][:, 2].any()
-    assert torch.equal(together(second), signals["mix1"])
+    assert torch.equal(together(second), cleaned(signals["mix1"]))
 
 
 def test_batches_are_padded_with_zeros(tmp_path):
@@ -84,8 +91,10 @@ def starts(dataset, signals, length, epochs, counter):
     for counter.current in epochs:
         for item in dataset:
             pieces = signals[item["id"]].unfold(1, length, 1).transpose(0, 1)
-            same = (pieces == together(item)).all(dim=(1, 2))
-            (start,) = same.nonzero().flatten().tolist()
+            error = (pieces - together(item)).square().sum(dim=(1, 2))
+            start = int(error.argmin())
+            wanted = without_rumble(pieces[start].numpy(), RATE)
+            assert np.array_equal(together(item).numpy(), wanted)
             found.append(start)
     return found
 
@@ -166,7 +175,23 @@ def test_only_training_is_cropped(tmp_path, counter):
 def test_short_utterance_is_taken_whole(crop, tmp_path):
     path, signals = write_manifest(tmp_path, [500])
     dataset = mixture_dataset(path, 2, RATE, crop=crop)
-    assert torch.equal(together(dataset[0]), signals["mix0"])
+    wanted = without_rumble(signals["mix0"].numpy(), RATE)
+    assert np.array_equal(together(dataset[0]).numpy(), wanted)
+
+
+@pytest.mark.parametrize("crop", [None, 4000])
+def test_an_offset_is_not_in_the_mixture(crop, tmp_path):
+    """Nor in targets; what is scored against stays as it is."""
+    path, signals = write_manifest(tmp_path, [4000])
+    offset = signals["mix0"] + 0.1
+    for k, wave in enumerate(offset.numpy()):
+        write_wav(tmp_path / f"mix0_{k}.wav", wave, RATE)
+    (item,) = mixture_dataset(path, 2, RATE, crop=crop)
+    wanted = without_rumble(signals["mix0"].numpy(), RATE)
+    if crop is None:
+        wanted[1:] = offset[1:]
+    # Written in steps of 16 bits
+    assert np.abs(together(item).numpy() - wanted).max() < 1e-4
 
 
 @pytest.mark.parametrize("crop", [None, 100])

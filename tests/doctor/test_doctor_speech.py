@@ -18,7 +18,7 @@ from dpcl_dprnn.doctor import speech as doctor_speech
 from dpcl_dprnn.doctor import wsj0 as doctor_wsj0
 from dpcl_dprnn.doctor.report import Kind, Problem
 from dpcl_dprnn.mixtures import wsj0 as wsj0_module
-from dpcl_dprnn.speech.sphere import find_decoder
+from dpcl_dprnn.sound.ffmpeg import find_decoder
 
 # Folders of speakers
 

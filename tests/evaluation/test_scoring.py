@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from dpcl_dprnn.common.audio import read_audio
 from dpcl_dprnn.evaluation import scoring as evaluation
 from dpcl_dprnn.evaluation.metrics import score_utterance
 from dpcl_dprnn.evaluation.scoring import Evaluation
 from dpcl_dprnn.evaluation.speakers import ideal_voices
+from dpcl_dprnn.sound.audio import read_audio
 from dpcl_dprnn.unmixing.unmixer import Unmixed
 
 RATE = 8000

@@ -34,7 +34,8 @@ def stream_of(voices):
 
 def write(folder, voices, format="wav", name="mixture"):
     stream = stream_of(voices)
-    return write_voices(stream, voices.shape[1], folder, name, format)
+    paths, _ = write_voices(stream, voices.shape[1], folder, name, format)
+    return paths
 
 
 @FORMATS

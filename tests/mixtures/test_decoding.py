@@ -11,10 +11,10 @@ from shorten import write_shortened
 
 from dpcl_dprnn.mixtures import rendering
 from dpcl_dprnn.mixtures.sets import mix_wsj0
-from dpcl_dprnn.speech import sphere
+from dpcl_dprnn.sound import ffmpeg, sphere
 
 pytestmark = pytest.mark.skipif(
-    not sphere.find_decoder(), reason="no program decodes shorten"
+    not ffmpeg.find_decoder(), reason="no program decodes shorten"
 )
 LISTS = wsj0_tree.LISTS[2]
 STEMS = tuple(wsj0_tree.utterances(LISTS.values()))

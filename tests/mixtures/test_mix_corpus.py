@@ -13,6 +13,7 @@ from wsj0_tree import contents, stamps
 
 from dpcl_dprnn.mixtures.lists import format_mixture, mixture_name, read_list
 from dpcl_dprnn.mixtures.sets import mix_corpus
+from dpcl_dprnn.sound.rumble import without_rumble
 from dpcl_dprnn.speech.levels import active_level
 
 COUNTS = {"tr": 6, "cv": 3, "tt": 3}
@@ -83,9 +84,9 @@ def check_mixture(speech, folder, mixture, mode, rate=8000):
 
 def read(path, wanted):
     samples, rate = soundfile.read(path)
-    if rate == wanted:
-        return samples
-    return scipy.signal.resample_poly(samples, wanted, rate)
+    if rate != wanted:
+        samples = scipy.signal.resample_poly(samples, wanted, rate)
+    return without_rumble(samples, wanted)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000])

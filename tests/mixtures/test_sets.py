@@ -13,8 +13,8 @@ from refusals import refused
 from shorten import write_shortened, write_sphere
 
 from dpcl_dprnn.mixtures.sets import mix_wsj0
-from dpcl_dprnn.speech import sphere
-from dpcl_dprnn.speech.sphere import find_decoder
+from dpcl_dprnn.sound import ffmpeg
+from dpcl_dprnn.sound.ffmpeg import find_decoder
 
 COMBINATIONS = tuple(itertools.product((8000, 16000), ("min", "max")))
 N_SPKS = (2, 3)
@@ -280,7 +280,7 @@ def test_bad_utterance(copy, spoil, message, begun):
 
 def test_missing_decoder_shows_before_the_work(copy, monkeypatch):
     write_shortened(utterance_file(copy, 0), wsj0_tree.speech_of("any"))
-    monkeypatch.setattr(sphere, "find_decoder", lambda: None)
+    monkeypatch.setattr(ffmpeg, "find_decoder", lambda: None)
     with refused("no program to decode it"):
         mix(copy, copy / "out")
     assert not (copy / "out").exists()

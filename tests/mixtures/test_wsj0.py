@@ -19,7 +19,7 @@ from dpcl_dprnn.mixtures.wsj0 import (
     read_lists,
     utterance_key,
 )
-from dpcl_dprnn.speech.sphere import read_speech
+from dpcl_dprnn.sound.sphere import read_speech
 
 LINES = {
     "tr": official("1.9857 40na010x 01xo031a"),

@@ -75,10 +75,11 @@ def test_mix_then_manifests(speech, tmp_path):
 def test_every_option_of_mix_arrives(calls):
     line = (
         "mix --speech S --out O --n_spks 3 --rate 16000 --mode max "
-        "--tr 1 --cv 2 --tt 3 --seed 4"
+        "--tr 1 --cv 2 --tt 3 --seed 4 --speaker_level 1"
     )
     assert prepare_data.main(line.split()) == 0
     options = {"n_spks": 3, "rate": 16000, "mode": "max", "seed": 4}
+    options["speaker_level"] = 1
     options["counts"] = {"tr": 1, "cv": 2, "tt": 3}
     assert calls == [("mix_corpus", ("S", "O"), options)]
 
@@ -126,9 +127,10 @@ def test_check_tells_by_its_status(monkeypatch, passed, status):
         return passed
 
     monkeypatch.setattr(doctor, "check", check)
-    line = "check --data D --quick --levels V --problems P"
+    line = "check --data D --quick --levels V --problems P --speaker_level 1"
     assert prepare_data.main(line.split()) == status
     options = {"quick": True, "levels": "V", "problems": "P"}
+    options["speaker_level"] = 1
     assert arrived == [("D", options)]
 
 

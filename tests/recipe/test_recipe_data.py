@@ -20,6 +20,7 @@ from shorten import write_shortened, write_sphere
 import prepare_data
 import train
 from dpcl_dprnn.mixtures.sets import mix_corpus
+from dpcl_dprnn.sound.rumble import without_rumble
 
 RECIPE = pathlib.Path(train.__file__).parent
 RATE = 8000
@@ -72,9 +73,22 @@ def scored(folder):
 
 
 def noise_in(batch):
-    """The largest sample that is not of a source."""
-    rest = batch.mixture.data - batch.sources.data.sum(dim=-1)
-    return float(rest.abs().max())
+    """The largest sample of test mixtures that is not of a source."""
+    return max(
+        np.abs(
+            mixture - without_rumble(sources.sum(dim=-1).numpy(), 8000)
+        ).max()
+        for mixture, sources in zip(
+            *(
+                [
+                    x[: round(float(n) * len(x))]
+                    for x, n in zip(*each, strict=True)
+                ]
+                for each in (batch.mixture, batch.sources)
+            ),
+            strict=True,
+        )
+    )
 
 
 def is_as_loaded(batch):

@@ -5,12 +5,13 @@ import pytest
 import soundfile
 from refusals import refused
 from shorten import write_speech
+from sounds import convert
 
 from dpcl_dprnn.speech.speakers import (
     find_speakers,
     find_training_speakers,
+    list_speech,
     read_utterance,
-    speech_files,
 )
 
 NOISE = np.random.default_rng(0).integers(-3000, 3000, 16000, np.int16)
@@ -163,7 +164,7 @@ def test_links_back_up_end(tmp_path):
     (folder / "x.wav").touch()
     for number in range(3):
         (folder / f"up{number}").symlink_to(tmp_path)
-    assert speech_files(tmp_path) == [folder / "x.wav"]
+    assert list_speech(tmp_path)[0] == [folder / "x.wav"]
 
 
 def test_second_microphone_alone_is_no_speech(wsj0):
@@ -226,12 +227,15 @@ def test_any_depth_any_case_and_links(tmp_path):
 
 def test_sound_files(tmp_path):
     names = ["b/c.wv1", "a.flac", "b.SPH", "b/.c.wav", "d.mp3", "e.wv2"]
+    names += ["f.M4A", "g.txt", "b/h.txt", "README"]
     for name in names:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = [p.relative_to(tmp_path).as_posix() for p in speech_files(tmp_path)]
-    assert found == ["a.flac", "b/c.wv1", "b.SPH"]
+    paths, others = list_speech(tmp_path)
+    found = [path.relative_to(tmp_path).as_posix() for path in paths]
+    assert found == ["a.flac", "b/c.wv1", "b.SPH", "d.mp3", "f.M4A"]
+    assert others == {".txt": 2, ".wv2": 1, "": 1}
 
 
 def test_one_file_of_each_utterance(tmp_path):
@@ -242,7 +246,7 @@ def test_one_file_of_each_utterance(tmp_path):
             (tmp_path / f"u.{number}{suffix}").touch()
     (tmp_path / "u.wav").touch()
     names = [f"u.{number}{kind}" for number, kind in enumerate(kinds)]
-    assert speech_files(tmp_path) == [
+    assert list_speech(tmp_path)[0] == [
         tmp_path / name for name in (*names, "u.wav")
     ]
 
@@ -323,3 +327,70 @@ def test_silent_utterance_is_refused(tmp_path, peak):
         read_utterance(path)
     soundfile.write(path, np.full(8000, 4, np.int16), 8000)
     assert read_utterance(path)[0].max() == 4 / 32768
+
+
+def test_a_level_above_the_speakers(tmp_path, caplog):
+    """As TIMIT has its dialects: told, or asked about."""
+    for split, speakers in {"TRAIN": 12, "VALID": 6, "TEST": 6}.items():
+        for number in range(speakers):
+            name = f"{split[:2]}{number:02}"
+            write(tmp_path / split / f"DR{number % 2}" / name / "SA1.WAV")
+    find_speakers(tmp_path)
+    (record,) = [r for r in caplog.records if "TRAIN" in r.getMessage()]
+    message = record.getMessage()
+    assert "2 speakers and 12 folders" in message
+    assert "speaker_level" in message
+    caplog.clear()
+    found = find_speakers(tmp_path, level=1)
+    assert count(found) == {"tr": 12, "cv": 6, "tt": 6}
+    assert found["tr"]["TR03"] == ["TRAIN/DR1/TR03/SA1.WAV"]
+    assert not caplog.records
+    flat = find_training_speakers(tmp_path / "TRAIN", level=1)
+    assert flat["TR03"] == ["DR1/TR03/SA1.WAV"]
+
+
+def test_chapters_are_no_speakers(librispeech, caplog):
+    find_speakers(librispeech)
+    assert "are those" not in caplog.text
+
+
+def test_a_folder_too_high(tmp_path):
+    """As of VCTK, which has its texts beside the speech."""
+    folder = make_speech(tmp_path / "wav48", [f"p{n:02}" for n in range(9)])
+    (tmp_path / "txt").mkdir()
+    (tmp_path / "txt/p00.txt").write_text("A word.")
+    with refused("1 folders with speech.*9 folders below .*/wav48"):
+        find_speakers(tmp_path)
+    assert count(find_speakers(folder)) == {"tr": 5, "cv": 2, "tt": 2}
+
+
+@pytest.mark.parametrize("find", [find_speakers, find_training_speakers])
+@pytest.mark.parametrize(
+    "names", [("mixture", "s1", "s2"), ("mix", "spk1", "spk2", "noise")]
+)
+def test_mixtures_are_no_speakers(tmp_path, find, names):
+    for number in range(9):
+        for name in names:
+            write(tmp_path / f"{number}/{name}.wav")
+    with refused("a mixture and its sources.*--data_folder"):
+        find(tmp_path)
+
+
+def test_what_is_passed_over_is_counted(flat, caplog):
+    caplog.set_level("INFO")
+    for number in range(3):
+        (flat / f"p00/{number}.txt").touch()
+    find_speakers(flat)
+    assert "passed over 3 .txt" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".m4a"])
+def test_speech_as_phones_and_the_web_have_it(flat, suffix):
+    for path in list(flat.glob("p0?/*.wav")):
+        convert(path, path.with_suffix(suffix))
+        path.unlink()
+    found = find_speakers(flat)
+    assert count(found) == {"tr": 5, "cv": 2, "tt": 2}
+    name = found["tr"][min(found["tr"])][0]
+    samples, rate = read_utterance(flat / name)
+    assert rate == 8000 and abs(len(samples) - 4800) < 1200

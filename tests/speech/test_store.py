@@ -9,7 +9,8 @@ import soundfile
 from refusals import refused
 from shorten import write_speech
 
-from dpcl_dprnn.common.audio import resample
+from dpcl_dprnn.sound.audio import resample
+from dpcl_dprnn.sound.rumble import without_rumble
 from dpcl_dprnn.speech import store as speech_store
 from dpcl_dprnn.speech.levels import active_level
 from dpcl_dprnn.speech.store import JoinedStores, SpeechStore, open_store
@@ -70,6 +71,7 @@ def expected(name, samples):
     samples = samples / 32768
     if "16k" in name:
         samples = resample(samples, 16000, RATE)
+    samples = without_rumble(samples, RATE)
     full = samples * (32767 / np.abs(samples).max())
     return np.floor(full + 0.5).astype(np.int64)
 

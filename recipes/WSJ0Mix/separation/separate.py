@@ -6,9 +6,9 @@
 writes meeting_s1.wav, meeting_s2.wav and so on into separated/, at the rate,
 level and length of the recording, and meeting.html to look at and listen to.
 What is too high for the model's sampling rate is lost. Recordings may be files
-of any rate, channels and length, folders of such files, - for standard input,
-or example for one that comes along; --output - writes the voices as channels
-of one file to standard output.
+of any kind (those of phones and videos too), rate, channels and length,
+folders of such files, - for standard input, or example for one that comes
+along; --output - writes the voices as channels of one file to standard output.
 """
 
 import argparse
@@ -53,9 +53,10 @@ def make_parser():
     )
     add(
         "--channel",
-        type=number_or("mean"),
+        type=number_or("mean", "each"),
         default="mean",
-        help="which channel of several, from 0 on, or mean (default)",
+        help="which channel of several, from 0 on, mean (default), or each by "
+        "itself; voices are then named by the channel",
     )
     add(
         "--sample_rate",
@@ -109,13 +110,14 @@ def make_parser():
     return parser
 
 
-def number_or(word):
-    """A parser of whole numbers and one word."""
+def number_or(*words):
+    """A parser of whole numbers and some words."""
 
     def _parse(text):
-        return text if text == word else int(text)
+        return text if text in words else int(text)
 
-    _parse.__name__ = f"number or {word}"  # what argparse's errors say
+    # What argparse's errors say
+    _parse.__name__ = f"number or {' or '.join(words)}"
     return _parse
 
 
@@ -138,6 +140,13 @@ class Teller:
         """Tell the facts as `dpcl_dprnn.inference.jobs.Run` gives them."""
         if "error" in facts:
             self.failed.append(facts)
+        elif "passed_over" in facts and not self.args.json:
+            names = facts["passed_over"]
+            self.say(
+                f"{facts['input']}: {len(names)} files are no sound and were "
+                f"passed over: {', '.join(names)}"
+            )
+            return
         if self.args.json:
             to_stdout = self.args.output != "-"
             self.bar.write(
@@ -151,6 +160,13 @@ class Teller:
             if not facts["count"]:
                 found = "nobody speaks: no voice was written."
             self.say(f"{facts['input']}: {found}")
+            for warning in facts["warnings"]:
+                self.say(f"  Warning: {warning}.")
+            if facts["gain_db"]:
+                self.say(
+                    f"  All voices are {-facts['gain_db']:.1f} dB quieter, "
+                    "lest one clip in FLAC."
+                )
             for path in [*facts["outputs"], *extras]:
                 self.say(f"  {path}")
 

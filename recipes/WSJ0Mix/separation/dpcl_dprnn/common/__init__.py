@@ -1,5 +1,5 @@
-"""What every room may use: sound files, folders, errors that speak to the
-user, several processes.
+"""What every room may use: folders, errors that speak to the user, several
+processes.
 
 May import nothing of ours.
 """

@@ -1,5 +1,5 @@
 """Mixtures to batches: layouts of folders, manifests, data sets,
 augmentation, batches.
 
-May import `common` and `mixtures`.
+May import `common`, `sound` and `mixtures`.
 """

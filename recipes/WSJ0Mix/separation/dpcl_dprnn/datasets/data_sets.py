@@ -48,10 +48,16 @@ class DataSet:
             When the split is missing or empty, lacks a file, or has two
             mixtures of one name.
         """
+        if not self.folders[split]:
+            place = self.place(self.layout.splits[split][0], self.kind)
+            raise UserError(
+                f"{self.root} has no {split} split: {place} does not exist. "
+                "Copy or make it."
+            )
         rows = {}
         numbers = range(1, self.num_spks + 1)
         kinds = [self.kind, *map(self.layout.source.format, numbers)]
-        for folder in self.folders[split] or self.layout.splits[split][:1]:
+        for folder in self.folders[split]:
             mixture, *sources = (self.place(folder, kind) for kind in kinds)
             found = self.layout.read(mixture, sources)
             for name, row in self._listed_rows(found, folder).items():

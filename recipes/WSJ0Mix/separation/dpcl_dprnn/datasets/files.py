@@ -9,8 +9,9 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.data_pipeline import provides, takes
 
-from ..common.audio import read_audio
 from ..common.errors import UserError
+from ..sound.audio import read_audio
+from ..sound.rumble import without_rumble
 
 
 def mixture_dataset(
@@ -44,8 +45,9 @@ def mixture_dataset(
     Returns
     -------
     speechbrain.dataio.dataset.DynamicItemDataset
-        Items `id`, `mixture` [T] and `sources` [T, C], float32; sources that
-        the manifest has no path of are silent.
+        Items `id`, `mixture` [T] and `sources` [T, C], float32, the mixture
+        `without_rumble` and so are sources with a `crop`; those that the
+        manifest has no path of are silent.
     """
     columns = ["id", "duration", "mix_wav"]
     columns += [f"s{k + 1}_wav" for k in range(num_spks)]
@@ -68,6 +70,10 @@ def mixture_dataset(
             for path in paths
             if path  # there may be fewer speakers than in other mixtures
         ]
+        # The sources only where they are targets, not where they are to score.
+        cleaned = signals[:1] if crop is None else signals
+        for index, signal in enumerate(cleaned):
+            signals[index] = without_rumble(signal, sample_rate)
         signals = [torch.from_numpy(signal) for signal in signals]
         silence = torch.zeros_like(signals[0])
         signals += [silence] * (len(paths) - len(signals))

@@ -9,8 +9,8 @@ import itertools
 import os
 import re
 
-from ..common.audio import SOUND_SUFFIXES
 from ..common.errors import UserError
+from ..sound.audio import SOUND_SUFFIXES
 
 SPLITS = ("train", "valid", "test")
 
@@ -58,6 +58,25 @@ def _sound_files(folder):
     if not sounds:
         raise UserError(f"{folder} has no WAV or FLAC files. Add them.")
     return {stem: folder / name for stem, name in sounds.items()}
+
+
+def each_rows(mixture, sources):
+    """The rows of folders that each hold a mixture and its sources; the places
+    are patterns of such files.
+    """
+    rows = {}
+    for folder in sorted(mixture.parents[1].glob("[!.]*/")):
+        sounds, twins, _ = list_sounds(folder)
+        row = rows[folder.name] = []
+        for stem in (mixture.stem, *(source.stem for source in sources)):
+            if stem not in sounds:
+                raise UserError(
+                    f"{folder / stem}.wav is missing. Copy or make it again."
+                )
+            if any(os.path.splitext(twin)[0] == stem for twin in twins):
+                raise UserError(f"{folder} has two files {stem}. Remove one.")
+            row.append(folder / sounds[stem])
+    return rows
 
 
 def scp_rows(mixture, sources):
@@ -144,7 +163,8 @@ class Layout:
     splits: dict  # the folders that train, valid and test may have, by split
     mixtures: dict  # their folder, by type: clean, or both with noise too
     source: str = "s{}"  # the folder of the sources, {} is the speaker
-    # Where, below the root, a split has a kind of file: a folder or a list
+    # Where, below the root, a split has a kind of file: a folder or a list, or
+    # a pattern of the files
     place: str = "{split}/{kind}"
     # From the places of the mixtures and of each source to
     # {ID: [mixture, source 1, ...]}; UserError when they do not fit together
@@ -186,7 +206,7 @@ class Layout:
             split: tuple(
                 name
                 for name in names
-                if (root / self.place.format(split=name, kind=kind)).exists()
+                if any(root.glob(self.place.format(split=name, kind=kind)))
             )
             for split, names in self.splits.items()
         }
@@ -197,7 +217,7 @@ class Layout:
         for count in itertools.count():
             kind = self.source.format(count + 1)
             places = [self.place.format(split=n, kind=kind) for n in names]
-            if not any((root / place).exists() for place in places):
+            if not any(any(root.glob(place)) for place in places):
                 return count
 
     def __str__(self):
@@ -244,6 +264,14 @@ LAYOUTS = (
     ),
     Layout(
         "custom", "", _splits(*SPLITS), {"clean": "mixture"}, source="source{}"
+    ),
+    Layout(
+        "a folder for each mixture",
+        "",
+        _splits("train tr", "valid val dev cv", "test tt"),
+        {"clean": "mixture"},
+        place="{split}/*/{kind}.*",
+        read=each_rows,
     ),
     Layout(
         "scp lists",

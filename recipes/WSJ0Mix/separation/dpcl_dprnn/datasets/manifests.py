@@ -10,9 +10,9 @@ import pathlib
 
 import tqdm
 
-from ..common.audio import audio_info, check_format, read_audio
 from ..common.errors import UserError
 from ..common.files import write_text
+from ..sound.audio import audio_info, check_format, read_audio
 from .data_sets import choose_data_set
 from .layouts import SPLITS
 

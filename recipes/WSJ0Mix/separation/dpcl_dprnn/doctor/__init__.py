@@ -1,4 +1,4 @@
 """What is wrong with data, before a training finds out.
 
-May import `common`, `speech`, `mixtures` and `datasets`.
+May import `common`, `sound`, `speech`, `mixtures` and `datasets`.
 """

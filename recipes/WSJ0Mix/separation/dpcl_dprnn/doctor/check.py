@@ -18,11 +18,11 @@ from .speech import examine_speech
 from .wsj0 import examine_wsj0
 
 
-def examine(data, levels=None, quick=False, jobs=None):
+def examine(data, levels=None, quick=False, speaker_level=0, jobs=None):
     """The `Report` of a folder: of mixtures in a layout of `layouts`, or with
     such folders in it; of speakers; or of WSJ0, with a folder of MERL's active
     levels, if there is one. If quick, it goes by all names, but reads a sample
-    of the files. `jobs` are processes, by default as many as there are cores.
+    of the files. `speaker_level` is as of `find_speakers`; `jobs` are processes, by default as many as there are cores.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def examine(data, levels=None, quick=False, jobs=None):
         elif report := examine_wsj0(data, levels, reader):
             return report
         else:
-            report = examine_speech(data, reader)
+            report = examine_speech(data, reader, speaker_level)
         if not report:
             raise UserError(_nothing_known(data))
     except OSError as error:  # a folder that may not be read, mostly
@@ -69,12 +69,12 @@ def _nothing_known(data):
     names = sorted(path.name for path in data.iterdir())
     return (
         f"{data} is nothing known: neither mixtures, nor WSJ0 (si_tr_s, "
-        "...), nor a folder for each speaker with WAV or FLAC files. "
+        "...), nor a folder for each speaker with sound files. "
         f"Found {', '.join(names[:5]) or 'an empty folder'}."
     )
 
 
-def check(data, levels=None, quick=False, problems=None):
+def check(data, levels=None, quick=False, problems=None, speaker_level=0):
     """Print what `examine` says of a folder of data; write all problems to a
     file, one on each line, if `problems` names one. Whether there is no
     problem.
@@ -84,7 +84,7 @@ def check(data, levels=None, quick=False, problems=None):
     UserError
         As of `examine`, or when the file of problems cannot be written.
     """
-    report = examine(data, levels, quick)
+    report = examine(data, levels, quick, speaker_level)
     if problems:
         write_text(problems, printable(report.problem_lines(data)))
     print(printable(report.page(data), sys.stdout.encoding or "utf-8"), end="")

@@ -10,9 +10,9 @@ import typing
 
 import numpy as np
 
-from ..common.audio import opened
 from ..common.errors import UserError
-from ..speech.sphere import is_sphere, read_speech, speech_info
+from ..sound.opening import opened
+from ..sound.sphere import is_sphere, read_speech, speech_info
 from .report import Kind, Problem
 
 FULL_SCALE = 32767  # in steps; -32768 is beyond it, too
@@ -69,8 +69,8 @@ def _read(path):
         return samples * np.float32(32768), rate
     with opened(path) as file:
         whole = file.subtype == "PCM_16"
-        samples = file.read(dtype="int16" if whole else "float32")
-        if len(samples) < file.frames:  # a cut FLAC file
+        samples = file.read(file.frames, "int16" if whole else "float32")
+        if len(samples) < file.frames or file.complaint:  # a cut FLAC file
             raise UserError(f"{path} is truncated.")
         rate = file.samplerate
     return samples if whole else samples * np.float32(32768), rate

@@ -1,13 +1,18 @@
 """The part of the data doctor that looks at folders of speakers."""
 
+import collections
 import itertools
 import os
+import pathlib
 
 from ..common.errors import few
 from ..speech.speakers import (
     SHORTEST,
     SPLIT_FOLDERS,
-    speech_files,
+    folders_below,
+    in_words,
+    list_speech,
+    refuse_mixtures,
     split_folders,
 )
 from .examiner import repeats, times_of
@@ -21,12 +26,12 @@ HEADER = TABLE.format(
 )
 
 
-def examine_speech(speech, reader):
+def examine_speech(speech, reader, level=0):
     """The `Report` of a folder of speakers, see `speakers.find_speakers`; None
     if no folder in it has sound files.
     """
     report = Report("speech, a folder for each speaker")
-    splits, loose = _list_speech(speech, report.add_folder)
+    splits, loose, passed = _list_speech(speech, level, report.add_folder)
     if not any(splits.values()):
         return None
     if reader.quick:
@@ -38,6 +43,17 @@ def examine_speech(speech, reader):
         report.notes.append(
             f"{len(loose):,} files in no speaker's folder are passed over"
         )
+    if passed:
+        report.notes.append(f"other files are passed over: {in_words(passed)}")
+    for speakers in splits.values():
+        for paths in speakers.values():
+            refuse_mixtures([pathlib.Path(path) for path in paths])
+        relative = {
+            name: [os.path.relpath(path, speech) for path in paths]
+            for name, paths in speakers.items()
+        }
+        if doubt := folders_below(speech, relative):
+            report.notes.append(doubt)
     chosen = {
         split: reader.choose([*itertools.chain(*speakers.values())], SAMPLE)
         for split, speakers in splits.items()
@@ -54,8 +70,9 @@ def examine_speech(speech, reader):
     return report
 
 
-def _list_speech(speech, on_error):
-    """`{split: {speaker: [path, ...]}}` and the files of no speaker.
+def _list_speech(speech, level, on_error):
+    """`{split: {speaker: [path, ...]}}`, the files of no speaker, and how many
+    are no speech by suffix.
 
     The only split of a flat folder is `all`.
     """
@@ -64,17 +81,19 @@ def _list_speech(speech, on_error):
         for split, each in split_folders(speech).items()
         if each
     }
-    splits, loose = {}, []
+    splits, loose, passed = {}, [], collections.Counter()
     for split, each in (folders or {"all": [speech]}).items():
         speakers = splits.setdefault(split, {})
         for folder in each:
-            for path in speech_files(folder, on_error):
-                speaker, *inside = path.relative_to(folder).parts
-                if inside:
-                    speakers.setdefault(speaker, []).append(str(path))
+            paths, others = list_speech(folder, on_error)
+            passed += others
+            for path in paths:
+                *above, _ = path.relative_to(folder).parts
+                if len(above) > level:
+                    speakers.setdefault(above[level], []).append(str(path))
                 else:
                     loose.append(path)
-    return splits, loose
+    return splits, loose, passed
 
 
 def _fact(split, speakers, checks):

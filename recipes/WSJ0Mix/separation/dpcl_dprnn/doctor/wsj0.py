@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
-from ..common.audio import resample
 from ..common.errors import UserError
 from ..mixtures.wsj0 import KINDS, find_files, read_levels
+from ..sound.audio import resample
+from ..sound.ffmpeg import find_decoder
+from ..sound.sphere import read_speech, speech_info
 from ..speech.levels import LEVEL_RATE, active_level
-from ..speech.sphere import find_decoder, read_speech, speech_info
 from .examiner import is_unfinished
 from .files import Check, reading_problem
 from .report import Kind, Problem, Report

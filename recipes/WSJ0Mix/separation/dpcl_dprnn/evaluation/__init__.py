@@ -1,4 +1,4 @@
 """Scores of a test set, its speakers, and examples to look at.
 
-May import `common`, `model` and `unmixing`.
+May import `common`, `sound`, `model` and `unmixing`.
 """

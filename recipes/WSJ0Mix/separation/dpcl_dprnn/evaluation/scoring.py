@@ -10,10 +10,10 @@ import pathlib
 
 import numpy as np
 
-from ..common.audio import write_wav
 from ..common.distributed import gather
 from ..common.files import write_text
 from ..common.parallel import call_now, processes
+from ..sound.audio import write_wav
 from .metrics import assign, score_all, si_snr_of
 from .speakers import audible, groups_of, ideal_voices, level_difference
 

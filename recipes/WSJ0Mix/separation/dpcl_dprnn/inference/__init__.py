@@ -1,7 +1,7 @@
 """A trained model at work: model folders and their safety, recordings in,
 voices out, and the browser page.
 
-May import `common`, `model`, `unmixing` and the pictures of
+May import `common`, `sound`, `model`, `unmixing` and the pictures of
 `report`.
 """
 

@@ -11,6 +11,7 @@ import typing
 
 from ..common.errors import UserError, first_line
 from ..common.files import walk, write_text
+from ..sound.opening import FFMPEG_SUFFIXES, SNDFILE_SUFFIXES, opened
 from ..unmixing.turns import Activity, rttm
 from .loading import EXAMPLE
 from .player import count_in_words, write_page
@@ -18,24 +19,28 @@ from .recordings import FileRecording, count_frames
 from .separator import WINDOW
 from .voice_files import VOICES, write_together, write_voices, written_before
 
-SUFFIXES = frozenset(
-    ".aif .aiff .au .flac .mp3 .oga .ogg .opus .rf64 .w64 .wav".split()
-)
+SUFFIXES = SNDFILE_SUFFIXES | FFMPEG_SUFFIXES | {".sph", ".wv1"}
+BESIDE = (".html", ".rttm")  # what this program writes beside voices
 NO_MEMORY = re.compile("(?i)out of memory|not enough memory|alloc")
 STDIN = "standard input"
+CHANNEL = re.compile(r"_channel\d+$")  # at the end of a recording's name
 LOOK_AHEAD = 16  # batches in which to look for recordings of like lengths
 # Memory that a GPU lacks is a RuntimeError.
 FAILURES = (OSError, RuntimeError, MemoryError)
 
 
 class Job(typing.NamedTuple):
-    """A recording, and where its voices go; or why there is none."""
+    """A recording, or a channel of it, and where its voices go; or why there
+    are none.
+    """
 
     shown: str  # what the user calls it
     path: pathlib.Path | None = None  # what to read
     folder: pathlib.Path | None = None  # to write in; None: standard output
     name: str = ""  # what files are named by
     error: UserError | None = None
+    passed_over: tuple = ()  # files of the folder `shown` that are no sound
+    channel: int | str = "mean"  # of several
 
 
 class Run:
@@ -50,7 +55,8 @@ class Run:
         Counts seconds.
     tell : callable
         Gets the facts of each recording that is done, as a dict: those that
-        separate.py prints, or `input` and `error`.
+        separate.py prints, or `input` and `error`, or `input` and
+        `passed_over`.
     """
 
     def __init__(self, separator, options, bar, tell):
@@ -70,16 +76,38 @@ class Run:
         """
         on_cpu = str(self.separator.device) == "cpu"
         size = self.options.batch or (1 if on_cpu else 8)
+        jobs = itertools.chain.from_iterable(map(self._by_channel, jobs))
         ready = filter(None, map(self._open, jobs))
         for group in in_batches(ready, size, longest=WINDOW):
             self._separate(group)
 
+    def _by_channel(self, job):
+        """The jobs of the channels that are wanted, named by them."""
+        wanted = self.options.channel
+        if wanted == "mean" or job.path is None:
+            return [job]
+        try:
+            with opened(job.path, strict=False) as file:
+                count = file.channels
+        except UserError as error:
+            return [job._replace(error=error)]
+        if count == 1 and wanted in ("each", 0):
+            return [job]
+        return [
+            job._replace(channel=n, name=f"{job.name}_channel{n}")
+            for n in (range(count) if wanted == "each" else [wanted])
+        ]
+
     def _open(self, job):
         """A job with its recording, or None if it cannot be done."""
+        if job.passed_over:
+            names = [str(path) for path in job.passed_over]
+            self.tell({"input": job.shown, "passed_over": names})
+            return None
         try:
             if job.error:
                 raise job.error
-            recording = FileRecording(job.path, self.options.channel)
+            recording = FileRecording(job.path, job.channel)
             self._take_output(job)
         except (UserError, OSError) as error:
             self._fail(job, error)
@@ -148,7 +176,7 @@ class Run:
             try:
                 if isinstance(stream, Exception):
                     raise stream
-                outputs, turns = self._write(job, recording, stream)
+                outputs, gain_db, turns = self._write(job, recording, stream)
                 spent = share + time.perf_counter() - started
                 seconds = recording.frames / recording.rate
                 found = count_in_words(stream.count, stream.confidence)
@@ -167,7 +195,10 @@ class Run:
             self.tell(
                 {
                     "input": job.shown,
+                    "channel": recording.channel,
+                    "warnings": recording.warnings,
                     "outputs": [str(path) for path in outputs],
+                    "gain_db": gain_db,
                     **{name: str(path) for name, path in extras.items()},
                     "found": found,
                     "count": stream.count,
@@ -188,20 +219,22 @@ class Run:
             )
 
     def _write(self, job, recording, stream):
-        """Write the voices; return their files, and who speaks when."""
+        """Write the voices; return their files, the gain that they were given
+        in dB, and who speaks when.
+        """
         frames = count_frames(recording.frames, recording.rate, stream.rate)
         activity = Activity(stream.rate)
         blocks = activity.watched(self._watched(stream.blocks, stream.rate))
         stream = dataclasses.replace(stream, blocks=blocks)
         format = self.options.format
         if job.folder is None:
-            write_together(stream, frames, sys.stdout.buffer, format)
-            return ["-"], activity.turns()
+            gain_db = write_together(stream, frames, sys.stdout.buffer, format)
+            return ["-"], gain_db, activity.turns()
         before = self.taken[job.folder, job.name]
-        outputs = write_voices(
+        outputs, gain_db = write_voices(
             stream, frames, job.folder, job.name, format, before
         )
-        return outputs, activity.turns()
+        return outputs, gain_db, activity.turns()
 
     def _write_extras(self, job, recording, outputs, turns, told):
         """Write what there is to be beside the voices; return the files."""
@@ -291,13 +324,25 @@ def _in_folder(folder, target):
     for error in locked:
         name = str(error.filename)
         yield Job(name, error=plain_error(name, error))
-    paths = [pathlib.Path(name) for name in names]
-    paths = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    every = [pathlib.Path(name) for name in names]
+    paths = [path for path in every if path.suffix.lower() in SUFFIXES]
     voices = _voices_of_before(folder, paths, target)
+    stems = {CHANNEL.sub("", str(path.with_suffix(""))) for path in paths}
     for path in paths:
         if path not in voices:
             below = path.relative_to(folder).parent
             yield Job(str(path), path, target and target / below, path.stem)
+    others = tuple(
+        path
+        for path in every
+        if path.suffix.lower() not in SUFFIXES
+        and not (
+            path.suffix in BESIDE
+            and CHANNEL.sub("", str(path.with_suffix(""))) in stems
+        )
+    )
+    if others:
+        yield Job(str(folder), passed_over=others)
     if len(paths) == len(voices) and not locked:
         raise UserError(f"{folder} has no sound files.")
 
@@ -319,7 +364,12 @@ def _voices_of_before(folder, paths, target):
         return set()
     stems = {path.with_suffix("") for path in paths}
     matches = [(path, VOICES.fullmatch(path.name)) for path in paths]
-    return {path for path, m in matches if m and path.parent / m[1] in stems}
+    return {
+        path
+        for path, m in matches
+        if m
+        and {path.parent / m[1], path.parent / CHANNEL.sub("", m[1])} & stems
+    }
 
 
 def in_batches(opened, size, longest):

@@ -9,11 +9,11 @@ import urllib.parse
 import jinja2
 import numpy as np
 
-from ..common.audio import write_wav
 from ..common.errors import UserError
 from ..common.files import atomic_path, write_text
 from ..report.figures import new_axes, picture, style
 from ..report.spectra import SPEAKERS, shared_scale, stft, track_figure
+from ..sound.audio import write_wav
 from .recordings import (
     HIGHEST,
     FileRecording,
@@ -24,6 +24,7 @@ from .recordings import (
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
 WIDTH = 7.0  # inches
 SURE = 0.7  # confidence below which a number is a guess
+PLAYABLE = ".aac .flac .m4a .mp3 .mp4 .oga .ogg .opus .wav .webm".split()
 LONGEST_SEEN = 300.0  # seconds of a recording that spectrograms are drawn of
 
 
@@ -216,7 +217,8 @@ def write_page(path, recording, outputs, turns, told, highest, stays=True):
             )
         ]
     links = [_link(each.path, folder) for each in tracks.values()]
-    if not stays:
+    suffix = pathlib.Path(recording.path).suffix.lower()
+    if not stays or suffix not in PLAYABLE:
         links[0] = None
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(

@@ -7,13 +7,16 @@ import os
 
 import numpy as np
 
-from ..common.audio import opened
 from ..common.errors import UserError
+from ..sound.opening import opened
 
 BLOCK = 1.0  # seconds to read at a time
 LARGEST = 1e6  # of a sample; floating-point files may hold anything
 HIGHEST = 384_000  # Hz, of recordings and voices
 UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
+ALIKE = 0.3  # correlation of channels, below which they differ
+HEARD = 1e-3  # of the loudest channel's power, below which one is silent
+CANCELLED = 0.1  # of the mean's power, if channels had nothing in common
 
 
 class SignalRecording:
@@ -29,6 +32,11 @@ class SignalRecording:
         Which channel to take, from 0 on, or the mean of all.
     name : str
         For errors.
+
+    Attributes
+    ----------
+    warnings : list of str
+        What the user ought to know about it.
     """
 
     def __init__(self, samples, rate, channel="mean", name="the signal"):
@@ -37,6 +45,11 @@ class SignalRecording:
             raise UserError(
                 f"{name} has the shape {samples.shape}; [samples] or [samples, "
                 "channels] are needed, at least one."
+            )
+        if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+            raise UserError(
+                f"{name} has the shape {samples.shape}, more channels than "
+                "samples; [samples, channels] is needed. Transpose it."
             )
         if not np.issubdtype(samples.dtype, np.floating):
             raise UserError(
@@ -51,47 +64,56 @@ class SignalRecording:
         self.rate, self.channel, self.name = int(rate), channel, name
         self.samples = samples
         self.frames = len(samples)
-        check_channel(channel, 1 if samples.ndim == 1 else samples.shape[1])
+        self.channels = 1 if samples.ndim == 1 else samples.shape[1]
+        check_channel(channel, self.channels)
+        self.warnings = []
+        if channel == "mean" and self.channels > 1:
+            self.channel, self.warnings = judge_channels([samples])
 
-    def blocks(self, start=0, frames=None):
-        """The samples from `start` on, in blocks.
-
-        Arguments
-        ---------
-        start : int
-            First sample.
-        frames : int, optional
-            Number of samples; up to the end by default.
-
-        Yields
-        ------
-        numpy.ndarray, [any number of samples], float32
-        """
-        end = self.frames if frames is None else start + frames
+    def blocks(self):
+        """The samples in blocks, [any number of samples], float32."""
         step = max(1, int(BLOCK * self.rate))
-        for begin in range(start, end, step):
-            block = self.samples[begin : min(end, begin + step)]
+        yield from self.pieces(range(0, self.frames, step), step)
+
+    def pieces(self, starts, frames):
+        """Pieces of so many samples from ascending places on, [frames] each,
+        fewer at the end; float32.
+        """
+        for start in starts:
+            block = self.samples[start : start + frames]
             yield to_mono(block, self.channel, self.name)
 
 
 class FileRecording:
-    """A sound file of any kind that libsndfile reads, any rate and channels.
+    """A sound file of any kind, any rate and channels.
+
+    Where its header is wrong about its length all that is there is taken.
 
     Arguments
     ---------
     path : str or Path
     channel : int or "mean"
         Which channel to take, from 0 on, or the mean of all.
+
+    Attributes
+    ----------
+    warnings : list of str
+        What the user ought to know about it.
     """
 
     def __init__(self, path, channel="mean"):
         self.path = self.name = path
         self.channel = channel
-        self.frames = 0
+        self.frames, self.warnings = 0, []
         if not os.path.isfile(path) or os.path.getsize(path):
-            with opened(path) as file:
+            with opened(path, strict=False) as file:
                 self.rate, self.frames = file.samplerate, file.frames
                 self.channels = file.channels
+                if file.complaint:
+                    self.warnings = [
+                        f"the file is damaged: {file.complaint}. All that "
+                        "could be read is separated"
+                    ]
         if self.frames < 1:
             raise UserError(f"{path} is empty: it has no samples.")
         if self.frames >= UNKNOWN:  # FLAC that was written to a pipe
@@ -100,22 +122,80 @@ class FileRecording:
                 "by ffmpeg -i IN OUT.wav"
             )
         check_channel(channel, self.channels, path)
+        if channel == "mean" and self.channels > 1:
+            with opened(path, strict=False) as file:
+                blocks = self._read(file, self.frames)
+                self.channel, warnings = judge_channels(blocks)
+            self.warnings += warnings
 
-    def blocks(self, start=0, frames=None):
+    def blocks(self):
         """As of `SignalRecording`."""
-        left = self.frames - start if frames is None else frames
-        step = max(1, int(BLOCK * self.rate))
-        with opened(self.path) as file:
-            file.seek(start)
-            while left > 0:
-                block = file.read(min(step, left), dtype="float32")
-                if not len(block):
-                    raise UserError(
-                        f"{self.path} ends {left} samples too early. Copy or "
-                        "make the file again."
-                    )
-                left -= len(block)
+        with opened(self.path, strict=False) as file:
+            for block in self._read(file, self.frames):
                 yield to_mono(block, self.channel, self.path)
+
+    def pieces(self, starts, frames):
+        """As of `SignalRecording`; the file is opened once."""
+        with opened(self.path, strict=False) as file:
+            for start in starts:
+                file.seek(start)
+                block = np.concatenate([*self._read(file, frames)])
+                yield to_mono(block, self.channel, self.path)
+
+    def _read(self, file, left):
+        """The next samples of an open file, in blocks."""
+        step = max(1, int(BLOCK * self.rate))
+        while left > 0:
+            block = file.read(min(step, left))
+            if not len(block):
+                raise UserError(
+                    f"{self.path} ends {left} samples too early. Copy or "
+                    "make the file again."
+                )
+            left -= len(block)
+            yield block
+
+
+def judge_channels(blocks):
+    """What to take of several channels of which the mean was asked for, and
+    warnings.
+
+    Arguments
+    ---------
+    blocks : iterable of numpy.ndarray, each [T, channels]
+
+    Returns
+    -------
+    channel : int or "mean"
+        The loudest one where the mean would be next to nothing, as of a
+        signal and its negative.
+    warnings : list of str
+    """
+    count, total, products = 0, 0.0, 0.0
+    with np.errstate(all="ignore"):  # what is not finite is refused later
+        for block in blocks:
+            block = block.astype(np.float64)
+            count += len(block)
+            total = total + block.sum(axis=0)
+            products = products + block.T @ block
+        covariance = products / count - np.outer(total, total) / count**2
+        power = covariance.diagonal()
+        if covariance.mean() < CANCELLED * power.sum() / len(power) ** 2:
+            loudest = int(power.argmax())
+            return loudest, [
+                "its channels are opposite and cancel each other out: "
+                f"channel {loudest} was taken instead of their mean"
+            ]
+        heard = power > HEARD * power.max(initial=0)
+        scale = np.sqrt(power[heard])
+        alike = covariance[heard][:, heard] / np.outer(scale, scale)
+        if alike.min(initial=1) < ALIKE:
+            return "mean", [
+                f"its channels differ (correlation {alike.min():.2f}), and "
+                "their mean was separated. If each person has a channel, they "
+                "are separate already; --channel each separates each channel"
+            ]
+    return "mean", []
 
 
 def check_channel(channel, channels, name="the signal"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import re
 import typing
 
@@ -13,6 +14,7 @@ from speechbrain.utils.data_utils import split_path
 
 from ..common.errors import UserError, first_line
 from ..model.separator import load_weights
+from ..sound.rumble import stream_without_rumble, without_rumble
 from ..unmixing.unmixer import Unmixer
 from ..unmixing.windows import fit_overlap, separate_windows
 from .loading import MODEL, find_files, load_hparams
@@ -24,6 +26,8 @@ from .recordings import (
     count_frames,
     resampled,
 )
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 30.0  # seconds; what is longer is separated in such windows
 OVERLAP = 2.0  # seconds that a window shares with the next, at least
@@ -189,7 +193,9 @@ class SpeechSeparator(Pretrained):
         if not mix.isfinite().all():
             raise UserError("The mixtures have NaN or infinite samples.")
         n_spks, head = self.unmixer.check(n_spks, head)
-        mix = mix.to(self.device, torch.float32)
+        mix = mix.to(torch.float32)
+        cleaned = without_rumble(mix.cpu().numpy(), self.sample_rate)
+        mix = torch.from_numpy(cleaned).to(self.device)
         unmixed = self.unmixer(list(mix), n_spks, head)
         count = max(len(each.voices) for each in unmixed)
         voices = mix.new_zeros(len(mix), count, mix.shape[1])
@@ -261,6 +267,8 @@ class SpeechSeparator(Pretrained):
         self, recording, n_spks=None, head=None, sample_rate=None
     ):
         """Separate a recording into voices in memory, see `stream`."""
+        for warning in recording.warnings:
+            logger.warning("%s: %s.", recording.name, warning)
         stream = self.stream(recording, n_spks, head, sample_rate)
         voices = np.concatenate(list(stream.blocks), axis=1)
         return Voices(voices, stream.rate, stream.confidence)
@@ -311,7 +319,9 @@ class SpeechSeparator(Pretrained):
         for index, recording in enumerate(recordings):
             try:
                 if recording.frames <= WINDOW * recording.rate:
-                    short[index] = self._read(recording)
+                    short[index] = self._whole(
+                        recording.blocks(), recording.rate, recording.frames
+                    )
                 else:
                     streams[index] = self._long(recording, n_spks, head)
             except UserError as error:
@@ -346,24 +356,20 @@ class SpeechSeparator(Pretrained):
         overlap = round(OVERLAP * self.sample_rate)
         return separate_windows(
             self.unmixer,
-            resampled(recording.blocks(), *rates, total),
+            stream_without_rumble(
+                resampled(recording.blocks(), *rates, total), self.sample_rate
+            ),
             count,
             size=size,
             overlap=fit_overlap(total, size, overlap),
             head=head,
         )
 
-    def _read(self, recording, start=0, frames=None):
-        """A part of a recording, [T], at the model's rate."""
-        if frames is None:
-            frames = recording.frames - start
-        blocks = resampled(
-            recording.blocks(start, frames),
-            recording.rate,
-            self.sample_rate,
-            count_frames(frames, recording.rate, self.sample_rate),
-        )
-        mixture = np.concatenate(list(blocks))
+    def _whole(self, blocks, rate, frames):
+        """All blocks of a part of a recording, [T], as the model takes it."""
+        rates = rate, self.sample_rate
+        blocks = resampled(blocks, *rates, count_frames(frames, *rates))
+        mixture = without_rumble(np.concatenate(list(blocks)), rates[1])
         return torch.from_numpy(mixture).to(self.device)
 
     def count_in(self, recording):
@@ -376,8 +382,8 @@ class SpeechSeparator(Pretrained):
         length = round(EAR * recording.rate)
         starts = np.linspace(0, recording.frames - length, LISTEN).astype(int)
         found = []
-        for start in starts:
-            mixture = self._read(recording, int(start), length)
+        for piece in recording.pieces(starts.tolist(), length):
+            mixture = self._whole([piece], recording.rate, length)
             (separated,) = self.unmixer.separator.separate_each([mixture])
             count, confidence = self.unmixer.count(
                 mixture, separated.embeddings

@@ -1,6 +1,7 @@
 """Voices to sound files, piece by piece: all files of a recording or none."""
 
 import contextlib
+import math
 import os
 import pathlib
 import re
@@ -66,7 +67,9 @@ def write_voices(stream, frames, folder, name, format="wav", before=()):
 
     Returns
     -------
-    list of Path
+    paths : list of Path
+    gain_db : float
+        That all voices were given, 0 or less.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def write_voices(stream, frames, folder, name, format="wav", before=()):
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=".", dir=folder))
         try:
             parts = [scratch / path.name for path in paths]
-            _write(stream, frames, parts, format)
+            gain = _write(stream, frames, parts, format)
             for part, path in zip(parts, paths, strict=True):
                 os.replace(part, path)
         finally:
@@ -88,11 +91,12 @@ def write_voices(stream, frames, folder, name, format="wav", before=()):
     for path in set(before) - set(paths):
         with _as_user_errors(path):
             path.unlink(missing_ok=True)
-    return paths
+    return paths, gain
 
 
 def write_together(stream, frames, file, format="wav"):
-    """Write the voices as channels of one file, to a binary stream.
+    """Write the voices as channels of one file, to a binary stream; return
+    the gain in dB that all were given, 0 or less.
 
     Arguments
     ---------
@@ -118,10 +122,11 @@ def write_together(stream, frames, file, format="wav"):
         tempfile.TemporaryDirectory() as scratch,
     ):
         path = pathlib.Path(scratch, f"voices.{format}")
-        _write(stream, frames, [path], format)
+        gain = _write(stream, frames, [path], format)
         with open(path, "rb") as whole:
             shutil.copyfileobj(whole, file)
         file.flush()
+    return gain
 
 
 @contextlib.contextmanager
@@ -140,7 +145,9 @@ def _as_user_errors(place):
 
 
 def _write(stream, frames, paths, format):
-    """Write voices to as many files, or to one file as its channels."""
+    """Write voices to as many files, or to one file as its channels; return
+    their gain in dB.
+    """
     channels = stream.count // max(1, len(paths))
     plain = [path.with_suffix(".part") for path in paths]
     large = 4 * frames * channels > LARGE
@@ -165,12 +172,16 @@ def _write(stream, frames, paths, format):
     finally:
         for file in files:
             file.close()
+    gain = 1.0
+    if format == "flac":
+        gain = min(1.0, 0.999 / max(peak, 1e-9))
     for part, path in zip(plain, paths, strict=True):
         if format == "wav":
             os.replace(part, path)
         else:
-            _convert(part, path, gain=min(1.0, 0.999 / max(peak, 1e-9)))
+            _convert(part, path, gain)
             part.unlink()
+    return round(20 * math.log10(gain), 2)
 
 
 def _convert(source, path, gain):

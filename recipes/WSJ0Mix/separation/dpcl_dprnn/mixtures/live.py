@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import torch
 
-from ..common.audio import resample
+from ..sound.audio import resample
 from .conditions import CODECS, in_noise, in_room, telephone_band, through_codec
 from .rendering import PEAK
 

@@ -12,7 +12,7 @@ from ..speech.speakers import (
     divide,
     find_speakers,
     find_training_speakers,
-    speech_files,
+    list_speech,
     split_folders,
 )
 from ..speech.store import JoinedStores, open_store
@@ -83,15 +83,15 @@ def make_dynamic_sets(
             f"{', '.join(map(str, CODEC_RATES))} Hz, not {sample_rate}. Set it "
             "to 0, or choose another --sample_rate."
         )
-    fewest = max(numbers["speakers"])
+    fewest, level = max(numbers["speakers"]), numbers["speaker_level"]
     if training_only:
-        speakers = {"tr": find_training_speakers(folders[0], fewest)}
+        speakers = {"tr": find_training_speakers(folders[0], fewest, level)}
     else:
-        speakers = find_speakers(folders[0], fewest, seed)
+        speakers = find_speakers(folders[0], fewest, seed, level)
     found = [speakers]
     held_out = {n for short in ("cv", "tt") for n in speakers.get(short, ())}
     for folder in folders[1:]:
-        others = find_training_speakers(folder, fewest)
+        others = find_training_speakers(folder, fewest, level)
         known = sorted(held_out & others.keys())
         if known:
             logger.warning(
@@ -183,11 +183,11 @@ def _open_sounds(settings, name, sample_rate, cache, seed):
     folders = split_folders(folder)
     if all(folders.values()):
         files = {
-            split: [file for each in paths for file in speech_files(each)]
+            split: [file for each in paths for file in list_speech(each)[0]]
             for split, paths in folders.items()
         }
     else:
-        every = speech_files(folder)
+        every, _ = list_speech(folder)
         files = dict.fromkeys(folders, every)
         if len(every) >= len(folders):
             files = divide(every, max(1, len(every) // 10), seed)
@@ -237,6 +237,7 @@ def read_settings(settings, num_spks, folders=1):
         "codec_probability": (float, 0, 1),
         "speaker_power": (float, 0, 10),
         "share_epochs": (float, 1e-6, 10**9),
+        "speaker_level": (int, 0, 9),
     }
     others = ("shares", "room_target_ms", "noise_folder", "room_folder")
     for name in (*limits, *others):

@@ -14,12 +14,14 @@ import shutil
 import numpy as np
 import tqdm
 
-from ..common.audio import check_format, resample, write_wav
 from ..common.errors import UserError, writing_error
 from ..common.parallel import parallel_map
+from ..sound.audio import check_format, resample, write_wav
+from ..sound.ffmpeg import require_decoder
+from ..sound.rumble import without_rumble
+from ..sound.sphere import speech_info
 from ..speech.levels import LEVEL_RATE, active_level
 from ..speech.speakers import read_utterance
-from ..speech.sphere import require_decoder, speech_info
 from .places import kinds_of, list_places
 
 PEAK = 0.9  # of the loudest of a mixture and its sources
@@ -77,11 +79,12 @@ def mix_sources(sources, levels, gains_db, mode="min"):
     return mixture, scaled
 
 
-def render(target, mixtures, rates, modes, jobs=None):
+def render(target, mixtures, rates, modes, jobs=None, rumble=True):
     """Write mixtures, `{split: {name: [places.Source, ...]}}`, and their
     sources, at each rate (Hz) and in each mode, as
-    `TARGET/wav8k/min/SPLIT/KIND/NAME.wav`. Return False where everything was
-    there already, made of the same.
+    `TARGET/wav8k/min/SPLIT/KIND/NAME.wav`; utterances as they are, or without
+    the `rumble` of their files. Return False where everything was there
+    already, made of the same.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def render(target, mixtures, rates, modes, jobs=None):
             if not place.is_whole()
         ]
         if places:
-            _write_all(places, headers, scratch, jobs)
+            _write_all(places, headers, scratch, jobs, rumble)
         # A run may have been killed right before this.
         shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
@@ -144,7 +147,7 @@ def _read_header(file):
     return digest, info.subtype == "SHORTEN"
 
 
-def _write_all(places, headers, scratch, jobs):
+def _write_all(places, headers, scratch, jobs, rumble):
     """Write what the places lack; then all of them show."""
     used = {
         s.file for p in places for each in p.mixtures.values() for s in each
@@ -163,7 +166,11 @@ def _write_all(places, headers, scratch, jobs):
     missing = [each for each in decoded.items() if not each[1].exists()]
     if missing:
         list(parallel_map(_decode, missing, "file", jobs, name="decoding"))
-    list(parallel_map(_render_task, _tasks(places, decoded), "mixture", jobs))
+    list(
+        parallel_map(
+            _render_task, _tasks(places, decoded, rumble), "mixture", jobs
+        )
+    )
     for place in places:
         place.finish()
 
@@ -173,8 +180,8 @@ def _decode(task):
     write_wav(decoded, *read_utterance(file))
 
 
-def _tasks(places, decoded):
-    """The work, (name, sources, places as (folder, rate, mode)) each, with
+def _tasks(places, decoded, rumble):
+    """The work, (name, sources, rumble, places as (folder, rate, mode)) each, with
     mixtures of the same utterance one after the other.
     """
     tasks = {}
@@ -184,7 +191,7 @@ def _tasks(places, decoded):
                 source._replace(file=decoded.get(source.file, source.file))
                 for source in place.mixtures[name]
             ]
-            task = name, sources, []
+            task = name, sources, rumble, []
             *_, where = tasks.setdefault((place.folder.name, name), task)
             where.append((place.partial, place.rate, place.mode))
     return sorted(tasks.values(), key=lambda task: str(task[1][0].file))
@@ -192,11 +199,11 @@ def _tasks(places, decoded):
 
 def _render_task(task):
     """Write a mixture and its sources wherever they are not yet."""
-    name, sources, places = task
+    name, sources, rumble, places = task
     for folder, rate, mode in places:
         mixture, signals = mix_sources(
-            [_load(source.file, rate) for source in sources],
-            [source.level or _level(source.file) for source in sources],
+            [_load(source.file, rate, rumble) for source in sources],
+            [source.level or _level(source.file, rumble) for source in sources],
             [source.gain_db for source in sources],
             mode,
         )
@@ -207,12 +214,13 @@ def _render_task(task):
 
 # A few utterances, as neighbouring tasks share one: memory stays flat.
 @functools.lru_cache(maxsize=16)
-def _load(file, rate):
+def _load(file, rate, rumble):
     """An utterance at the wanted rate."""
     samples, file_rate = read_utterance(file)
-    return resample(samples, file_rate, rate)
+    samples = resample(samples, file_rate, rate)
+    return samples if rumble else without_rumble(samples, rate)
 
 
 @functools.cache
-def _level(file):
-    return active_level(_load(file, LEVEL_RATE), LEVEL_RATE)
+def _level(file, rumble):
+    return active_level(_load(file, LEVEL_RATE, rumble), LEVEL_RATE)

@@ -23,6 +23,7 @@ def mix_corpus(
     mode="min",
     counts=None,
     seed=1234,
+    speaker_level=0,
     jobs=None,
 ):
     """Make a data set in the layout of wsj0-mix from a folder of speakers.
@@ -47,6 +48,8 @@ def mix_corpus(
         Number of mixtures for `tr`, `cv` and `tt`.
     seed : int
         Seed of all random choices.
+    speaker_level : int
+        See `find_speakers`.
     jobs : int, optional
         Processes; as many as there are cores by default.
 
@@ -67,7 +70,7 @@ def mix_corpus(
     counts = {**COUNTS, **(counts or {})}
     _check_options(n_spks, [rate], [mode], jobs, counts, seed)
     speech = pathlib.Path(speech)
-    speakers = find_speakers(speech, n_spks, seed)
+    speakers = find_speakers(speech, n_spks, seed, speaker_level)
     target = pathlib.Path(out) / f"{n_spks}speakers"
     mixtures, texts = {}, {}
     for number, split in enumerate(counts):
@@ -80,7 +83,7 @@ def mix_corpus(
     # The lists are of all rates and modes that are made one after another.
     if any(p.exists() and p.read_bytes() != texts[p].encode() for p in texts):
         raise already_there(target)
-    made = render(target, mixtures, [rate], [mode], jobs)
+    made = render(target, mixtures, [rate], [mode], jobs, rumble=False)
     for path, text in texts.items():
         if not path.exists():
             write_text(path, text)

@@ -1,4 +1,4 @@
 """The page of an evaluation.
 
-May import `common` and `evaluation`.
+May import `common`, `sound` and `evaluation`.
 """

@@ -5,8 +5,8 @@ import base64
 import numpy as np
 import torch
 
-from ..common.audio import wav_bytes
 from ..evaluation.scoring import PEAK
+from ..sound.audio import wav_bytes
 from .figures import NAMES, new_axes, picture, style
 
 WINDOW = 0.032  # s; 256 samples at 8 kHz, as in deep clustering

@@ -1,5 +1,5 @@
-"""Single voices: folders of speakers, SPHERE files, active levels, the
-decoded store, and the synthetic corpus.
+"""Single voices: folders of speakers, active levels, the decoded store, and
+the synthetic corpus.
 
-May import `common`.
+May import `common` and `sound`.
 """

@@ -20,9 +20,9 @@ import numpy as np
 import scipy.signal
 from tqdm import tqdm
 
-from ..common.audio import write_wav
 from ..common.errors import UserError
 from ..common.files import write_text
+from ..sound.audio import write_wav
 from .sentences import sentence
 
 ESPEAK_RATE = 22050  # samples per second that the library makes

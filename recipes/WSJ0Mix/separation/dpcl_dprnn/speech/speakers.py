@@ -1,18 +1,21 @@
 """From a folder of recordings to the utterances of each speaker."""
 
+import collections
 import fnmatch
 import itertools
 import logging
 import os
 import pathlib
+import re
 
 import numpy as np
 import tqdm
 
-from ..common.audio import check_format
 from ..common.errors import UserError
 from ..common.files import pass_over, walk
-from .sphere import read_speech, speech_info
+from ..sound.audio import check_format
+from ..sound.opening import FFMPEG_SUFFIXES, SNDFILE_SUFFIXES
+from ..sound.sphere import read_speech, speech_info
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +28,20 @@ SPLIT_FOLDERS = {
 }
 # Best first, where an utterance is there in several: a converted .wav may come
 # from the wrong microphone. .wv2 is the second one of WSJ0.
-SPEECH_SUFFIXES = (".wv1", ".sph", ".flac", ".wav")
+SPEECH_SUFFIXES = (".wv1", ".sph", ".flac", ".wav") + tuple(
+    sorted((SNDFILE_SUFFIXES | FFMPEG_SUFFIXES) - {".flac", ".wav"})
+)
+MIXTURE = re.compile(r"mix|mixture", re.IGNORECASE)  # stems of files
+SOURCE = re.compile(r"(s|spk|source)_?[12]", re.IGNORECASE)
+MOST_GROUPS = (
+    30  # speakers, of whom there are few enough to be dialects or sexes
+)
+FOLDERS = 3  # of each of them, at least, to look like speakers
 SHORTEST = 0.5  # seconds; what is shorter holds hardly a word
 SILENCE = 1e-4  # peak; three steps of 16 bits
 
 
-def find_speakers(speech, n_spks=2, seed=1234):
+def find_speakers(speech, n_spks=2, seed=1234, level=0):
     """List the utterances of every speaker, split by split.
 
     The folder is either split already, `{train,valid,test}/SPEAKER/**`
@@ -40,12 +51,15 @@ def find_speakers(speech, n_spks=2, seed=1234):
     Arguments
     ---------
     speech : str or Path
-        Folder with mono WAV, FLAC or SPHERE files. Hidden files, other files
+        Folder with mono sound files of any kind. Hidden files, other files
         and utterances under half a second are passed over.
     n_spks : int
         The fewest speakers that each split needs.
     seed : int
         Decides how a flat folder is divided.
+    level : int
+        Levels of folders above those of the speakers: 1 for `train/DIALECT/
+        SPEAKER/**`, as of TIMIT.
 
     Returns
     -------
@@ -63,12 +77,13 @@ def find_speakers(speech, n_spks=2, seed=1234):
     folders = split_folders(speech)
     missing = [split for split in SPLIT_FOLDERS if not folders[split]]
     if len(missing) == len(SPLIT_FOLDERS):
-        speakers, fewest = _flat(speech), len(SPLIT_FOLDERS) * n_spks
+        speakers, fewest = _flat(speech, level), len(SPLIT_FOLDERS) * n_spks
         if len(speakers) < fewest:
             raise UserError(
                 f"{speech} has too few speakers: {len(speakers)} folders with "
                 "speech, one for each speaker. Training, validation and test "
-                f"need {n_spks} or more each, {fewest} in all. Add speakers."
+                f"need {n_spks} or more each, {fewest} in all. "
+                + (folders_below(speech, speakers) or "Add speakers.")
             )
         held_out = max(n_spks, round(0.1 * len(speakers)))
         cuts = divide(speakers, held_out, seed)
@@ -80,7 +95,7 @@ def find_speakers(speech, n_spks=2, seed=1234):
             "only."
         )
     else:
-        found = {s: _utterances(speech, f) for s, f in folders.items()}
+        found = {s: _utterances(speech, f, level) for s, f in folders.items()}
     for split, speakers in found.items():
         where = folders[split][0] if folders[split] else speech
         _check_count(where, SPLIT_FOLDERS[split][0], speakers, n_spks)
@@ -95,7 +110,7 @@ def find_speakers(speech, n_spks=2, seed=1234):
     return found
 
 
-def find_training_speakers(speech, n_spks=2):
+def find_training_speakers(speech, n_spks=2, level=0):
     """List the utterances of the speakers for training alone, of a flat folder
     those of all: `{speaker: [path, ...]}`. Otherwise as `find_speakers`.
     """
@@ -104,7 +119,10 @@ def find_training_speakers(speech, n_spks=2):
     training = folders["tr"]
     if any(folders.values()) and not training:
         raise UserError(f"{speech} has no folder train. Add it.")
-    speakers = _utterances(speech, training) if training else _flat(speech)
+    if training:
+        speakers = _utterances(speech, training, level)
+    else:
+        speakers = _flat(speech, level)
     _check_count(speech, "train", speakers, n_spks)
     return speakers
 
@@ -139,9 +157,9 @@ def _check_count(where, split, speakers, n_spks):
         )
 
 
-def _flat(speech):
+def _flat(speech, level):
     """The utterances of a folder that has no splits, by speaker."""
-    speakers = _utterances(speech, [speech])
+    speakers = _utterances(speech, [speech], level)
     for name, utterances in speakers.items():
         folders = {part for u in utterances for part in u.split("/")[1:-1]}
         for folder in sorted(folders):
@@ -153,46 +171,124 @@ def _flat(speech):
     return speakers
 
 
-def _utterances(speech, folders):
+def _utterances(speech, folders, level):
     """The utterances below some folders, by speaker."""
-    found, passed = {}, 0
+    found, short, passed = {}, 0, collections.Counter()
     speakers = [
-        path
-        for folder in folders
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
+        place for folder in folders for place in speaker_folders(folder, level)
     ]
     # Headers are read; the bar is for people alone, as it is a second mostly.
     for speaker in tqdm.tqdm(
         speakers, "reading headers", unit="speaker", disable=None, leave=False
     ):
-        for path in speech_files(speaker):
+        paths, others = list_speech(speaker)
+        passed += others
+        refuse_mixtures(paths)
+        for path in paths:
             info = speech_info(path)
             check_format(path, info.channels, info.rate)
             if info.frames < SHORTEST * info.rate:
-                passed += 1
+                short += 1
                 continue
             name = path.relative_to(speech).as_posix()
             found.setdefault(speaker.name, []).append(name)
-    if passed:
+    if short:
         logger.warning(
             "%s has %d utterances under %s s, which are passed over.",
-            *(speech, passed, SHORTEST),
+            *(speech, short, SHORTEST),
         )
-    return {name: sorted(found[name]) for name in sorted(found)}
+    if passed:
+        logger.info("%s: passed over %s.", folders[0], in_words(passed))
+    found = {name: sorted(found[name]) for name in sorted(found)}
+    if doubt := folders_below(speech, found):
+        logger.warning("%s", doubt)
+    return found
 
 
-def speech_files(folder, on_error=pass_over):
-    """The files of speech at any depth, as paths, sorted, see `files.walk`. Of
-    files that differ in the suffix only, the best kind is taken.
+def speaker_folders(folder, level):
+    """The folders of speakers, so many levels further down, sorted."""
+    return sorted(
+        path
+        for path in folder.glob("*/" * level + "*")
+        if path.is_dir()
+        and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
+
+
+def folders_below(speech, speakers):
+    """Ask whether speakers are not rather the folders below these, if they
+    are few and have many; "" otherwise.
+
+    Arguments
+    ---------
+    speech : Path
+    speakers : dict of str to list of str
+        Their utterances, relative to `speech`.
     """
-    best = {}
+    places = {
+        name: {os.path.dirname(path) for path in paths}
+        for name, paths in speakers.items()
+    }
+    below = {place for each in places.values() for place in each}
+    few = 0 < len(places) <= MOST_GROUPS
+    if not few or len(below) < FOLDERS * len(places):
+        return ""
+    name = max(places, key=lambda name: len(places[name]))
+    top = os.path.commonpath(sorted(places[name]))
+    return (
+        f"{speech} has {len(places)} speakers and {len(below)} folders below "
+        f"them, as in {speech / top}: are those the speakers? Then set "
+        "speaker_level to 1, or give the folder that has theirs."
+    )
+
+
+def refuse_mixtures(paths):
+    """Refuse what is no speaker's: a mixture and its sources, going by the
+    names of those files that lie beside the first one.
+    """
+    folder = paths[0].parent if paths else None
+    stems = [path.stem for path in paths if path.parent == folder]
+    if any(map(MIXTURE.fullmatch, stems)) and any(map(SOURCE.fullmatch, stems)):
+        raise UserError(
+            f"{folder} is no speaker's folder: it has {', '.join(stems)}, a "
+            "mixture and its sources. Put such folders into train, valid and "
+            "test, with files mixture, s1, s2, and give what has these as "
+            "--data_folder."
+        )
+
+
+def list_speech(folder, on_error=pass_over):
+    """The files of speech at any depth, as paths, sorted, see `files.walk`, and
+    how many others there are by suffix. Of files that differ in the suffix
+    only, the best kind is taken.
+    """
+    best, suffixes = {}, collections.Counter()
     for path in walk(folder, on_error):
         stem, suffix = os.path.splitext(path)
-        if suffix.lower() in SPEECH_SUFFIXES:
-            rank = SPEECH_SUFFIXES.index(suffix.lower())
+        suffix = suffix.lower()
+        suffixes[suffix] += 1
+        if suffix in SPEECH_SUFFIXES:
+            rank = SPEECH_SUFFIXES.index(suffix)
             best[stem] = min(best.get(stem, (rank, path)), (rank, path))
-    return sorted(pathlib.Path(path) for _, path in best.values())
+    taken = collections.Counter(
+        SPEECH_SUFFIXES[rank] for rank, _ in best.values()
+    )
+    paths = sorted(pathlib.Path(path) for _, path in best.values())
+    return paths, suffixes - taken
+
+
+def in_words(suffixes):
+    """Counts of suffixes, the most frequent first.
+
+    Example
+    -------
+    >>> in_words(collections.Counter({".txt": 3, "": 1}))
+    '3 .txt and 1 without suffix'
+    """
+    return " and ".join(
+        f"{count:,} {suffix or 'without suffix'}"
+        for suffix, count in suffixes.most_common()
+    )
 
 
 def read_utterance(path):

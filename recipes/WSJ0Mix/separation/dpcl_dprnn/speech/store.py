@@ -8,16 +8,17 @@ import pathlib
 
 import numpy as np
 
-from ..common.audio import read_audio, resample
 from ..common.errors import UserError
 from ..common.files import atomic_path, write_text
 from ..common.parallel import parallel_map
+from ..sound.audio import read_audio, resample
+from ..sound.rumble import without_rumble
 from .levels import active_level
 from .speakers import read_utterance
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the files; another number makes all stores anew
+FORMAT = 2  # of the files; another number makes all stores anew
 
 
 class SpeechStore:
@@ -167,6 +168,8 @@ def _decode(task):
         if not len(samples):
             raise UserError(f"{file} is empty. Replace or remove the file.")
     samples = resample(samples.astype(np.float64), file_rate, rate)
+    if channel is None:  # of speech: an impulse response would ring
+        samples = without_rumble(samples, rate)
     samples *= 32767 / (np.abs(samples).max() or 1.0)
     samples = np.round(samples).astype(np.int16)
     return samples, active_level(samples / 32768, rate), file_rate

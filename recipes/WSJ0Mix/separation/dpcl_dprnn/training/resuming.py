@@ -31,6 +31,7 @@ FREE = set(
 LATER = {
     "dynamic_mixing.telephone_probability": 0.0,
     "dynamic_mixing.codec_probability": 0.0,
+    "dynamic_mixing.speaker_level": 0,
 }
 # What is built of other keys
 BUILT = {"prepare", "file_datasets", "live_datasets", "unmixer", "evaluation"}

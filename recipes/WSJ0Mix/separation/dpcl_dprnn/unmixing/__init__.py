@@ -1,4 +1,4 @@
 """Estimates to voices: gains, grouping, counting, windows.
 
-May import `common` and `model`.
+May import `common`, `sound` and `model`.
 """

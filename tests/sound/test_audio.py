@@ -12,9 +12,9 @@ import soundfile
 from planting import not_finite, not_sound, stereo
 from refusals import refused
 
-from dpcl_dprnn.common.audio import audio_info, read_audio, resample, write_wav
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.common.files import atomic_path, write_text
+from dpcl_dprnn.sound.audio import audio_info, read_audio, resample, write_wav
 
 RATE = 8000
 
@@ -134,7 +134,7 @@ def infinite(path):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (Path.unlink, "Cannot read"),
+        (Path.unlink, "does not exist"),
         (not_sound, "Cannot read"),
         (lambda path: path.write_bytes(b""), "Cannot read"),
         (lambda path: path.unlink() or path.mkdir(), "Cannot read"),

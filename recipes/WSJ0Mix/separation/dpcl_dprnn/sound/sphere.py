@@ -4,15 +4,13 @@ Plain ones are libsndfile's business; those that are compressed with shorten
 go through ffmpeg.
 """
 
+import contextlib
 import os
 import re
-import shutil
-import subprocess
 
-import numpy as np
-
-from ..common.audio import AudioInfo, audio_info, check_format, read_audio
 from ..common.errors import UserError
+from .audio import AudioInfo, audio_info, check_format, read_audio
+from .ffmpeg import DecodedSound
 
 MAGIC = b"NIST_1A\n"
 SHORTEN = b"ajkg"  # how shorten's data begin
@@ -94,51 +92,14 @@ def read_speech(path):
     return read_audio(path, frames=info.frames)
 
 
-def find_decoder():
-    """Find ffmpeg, which decodes shorten: the path of that of imageio-ffmpeg,
-    which starts fastest, or of the one on the PATH, or None.
-    """
-    try:
-        import imageio_ffmpeg
-
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):  # no package, no program in it
-        return shutil.which("ffmpeg")
-
-
-def require_decoder(path):
-    """`find_decoder`, or a `UserError` that names a compressed file."""
-    decoder = find_decoder()
-    if decoder is None:
-        raise UserError(
-            f"{path} is compressed with shorten, and there is no program to "
-            "decode it. Install one: pip install imageio-ffmpeg."
-        )
-    return decoder
-
-
 def _decode(path, frames):
     """The samples of a compressed mono file, float32, full scale at 1.0."""
-    command = [
-        *(require_decoder(path), "-nostdin", "-v", "error", "-threads", "1"),
-        # Without the protocol's name, a colon in the path would end one.
-        *("-f", "nistsphere", "-i", f"file:{path}", "-f", "s16le", "-"),
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True)
-        status, why = done.returncode, done.stderr.decode(errors="replace")
-    except OSError as error:
-        status, why = 1, error.strerror
-    if status:
-        why = (why.strip() or f"exit status {status}").splitlines()[0]
-        raise UserError(
-            f"ffmpeg cannot decode {path}: {why.rstrip('.')}. Copy the file "
-            "again."
-        )
-    samples = np.frombuffer(done.stdout[: 2 * frames], "<i2")
+    sound = DecodedSound(path, ("-f", "nistsphere"))
+    with contextlib.closing(sound):
+        samples = sound.read(frames)
     if len(samples) < frames:
         raise _truncated(path)
-    return samples * np.float32(1 / 32768)
+    return samples
 
 
 def _broken(path, what):

@@ -10,12 +10,8 @@ import soundfile
 from refusals import refused
 from shorten import HEADER, write_shortened, write_sphere
 
-from dpcl_dprnn.speech.sphere import (
-    find_decoder,
-    is_sphere,
-    read_speech,
-    speech_info,
-)
+from dpcl_dprnn.sound.ffmpeg import find_decoder
+from dpcl_dprnn.sound.sphere import is_sphere, read_speech, speech_info
 
 WRITERS = {"plain": write_sphere, "shorten": write_shortened}
 
@@ -275,7 +271,9 @@ def test_failing_decoder(tmp_path, fake_ffmpeg, script, message):
 def test_no_more_samples_than_the_header_says(tmp_path, fake_ffmpeg):
     """And warnings, as of linkers, do not matter."""
     write_shortened(tmp_path / "a.wv1", signal())
-    signal(4100).tofile(tmp_path / "decoded")
+    soundfile.write(
+        tmp_path / "decoded", signal(4100) / 32768, 16000, "FLOAT", format="AU"
+    )
     fake_ffmpeg(f"echo no version >&2; /bin/cat '{tmp_path}/decoded'")
     check_exact(tmp_path / "a.wv1", signal(4100)[:4000])
 

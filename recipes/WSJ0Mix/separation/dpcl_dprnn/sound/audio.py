@@ -1,22 +1,18 @@
 """Reading and writing sound files, with errors that name the file."""
 
-import contextlib
 import functools
 import io
 import math
-import re
 import typing
 
 import numpy as np
 import soundfile
 
-from .errors import UserError
-from .files import atomic_path
+from ..common.errors import UserError
+from ..common.files import atomic_path
+from .opening import opened
 
-SOUND_SUFFIXES = (".wav", ".flac")
-
-# Sizes from here up stand for "unknown" in WAV files written to a pipe.
-STREAMED = 0x7FFFF000
+SOUND_SUFFIXES = (".wav", ".flac")  # of mixtures and their sources
 
 
 class AudioInfo(typing.NamedTuple):
@@ -72,29 +68,6 @@ def audio_info(path):
         return AudioInfo(*sizes, file.format, file.subtype)
 
 
-@contextlib.contextmanager
-def opened(path):
-    """Open a sound file; say which one it was if that or reading fails."""
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            # libsndfile shortens a cut WAV file silently, except in its log.
-            cut = re.search(
-                r"^data : (\w+) \(should be", file.extra_info, re.MULTILINE
-            )
-            if cut and int(cut[1]) < STREAMED:
-                raise UserError(_truncated(path))
-            yield file
-    except (
-        soundfile.LibsndfileError,
-        OSError,
-        UnicodeEncodeError,  # a name that is not UTF-8
-    ) as error:
-        why = str(error).rstrip(".")
-        raise UserError(
-            f"Cannot read {path} as sound: {why}. Replace or remove the file."
-        ) from error
-
-
 def _truncated(path):
     return f"{path} is truncated. Copy or make the file again."
 
@@ -105,7 +78,7 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None, finite=True):
     Arguments
     ---------
     path : str or Path
-        A WAV or FLAC file (or any format that libsndfile reads).
+        A sound file of any kind, see `opening.opened`.
     rate : int, optional
         The sampling rate that the file must have.
     start : int
@@ -134,11 +107,16 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None, finite=True):
         wanted = file.frames - start if frames < 0 else frames
         channels, file_rate = file.channels, file.samplerate
         file.seek(start)
-        samples = file.read(wanted, dtype="float32", always_2d=True)
+        samples = file.read(wanted, always_2d=True)
+        complaint = file.complaint
     check_format(path, channels if channel is None else 1, file_rate, rate)
     samples = samples[:, channel or 0]
     if len(samples) < wanted:  # a cut FLAC file
         raise UserError(_truncated(path))
+    if complaint:
+        raise UserError(
+            f"{path} is damaged: {complaint}. Copy or make the file again."
+        )
     if finite and not np.isfinite(samples).all():
         raise UserError(
             f"{path} has NaN or infinite samples. Make the file again."

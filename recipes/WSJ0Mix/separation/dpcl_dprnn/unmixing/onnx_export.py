@@ -1,0 +1,189 @@
+"""The mask head as an ONNX file, for programs without Python or PyTorch."""
+
+import contextlib
+import io
+import logging
+import pathlib
+import warnings
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..common.errors import UserError, first_line
+from ..common.files import atomic_path
+from ..model.dual_path import add_chunks
+from ..sound.rumble import high_pass_taps
+from .gains import make_consistent
+
+LONGEST = 3600  # seconds of a signal of any length
+SHORTEST = 0.25  # seconds; the filter of rumble takes an eighth
+CHECKED = (0.25, 1.3, 4.0)  # seconds of the signals that are compared
+TOLERANCE = 1e-4  # of the voices, for signals of full scale
+TINY = 1e-20
+
+
+class MaskPath(torch.nn.Module):
+    """What `SpeechSeparator.separate_batch` does for one mixture by masks: all
+    voices that the model separates, at the mixture's scale.
+
+    Arguments
+    ---------
+    unmixer : unmixer.Unmixer
+    sample_rate : int
+        The model's, in Hz.
+
+    Raises
+    ------
+    UserError
+        When the model has no mask head, or no gains for its outputs.
+    """
+
+    def __init__(self, unmixer, sample_rate):
+        super().__init__()
+        self.separator = unmixer.separator
+        self.consistent = unmixer.mixture_consistency
+        if "masks" not in self.separator.heads:
+            raise UserError(
+                "The model has no mask head: k-means cannot be exported. "
+                "Choose another model."
+            )
+        if not unmixer.output_gains:
+            raise UserError(
+                "The model has no output_gains, which its test determines. "
+                "Train it, or test it with --test_only."
+            )
+        taps = torch.from_numpy(high_pass_taps(sample_rate)).float()
+        self.register_buffer("taps", taps[None, None])
+        self.register_buffer("gains", torch.tensor(unmixer.output_gains))
+
+    def forward(self, mixture):
+        """From a mixture [1, T] to its voices [1, C, T]."""
+        x = self._without_rumble(mixture)
+        peak = x.abs().max().clamp_min(TINY)
+        encoded = self.separator.encoder(x / peak)  # [1, F, L]
+        features = self.separator.encoder.features(encoded)
+        model = self.separator.model
+        y = model.blocks(model.chunks(features))
+        y = F.prelu(y, model.prelu.weight)
+        y = add_chunks(y, features.shape[-1], model.overlap)
+        masked = model.mask_head(y) * encoded.unsqueeze(1)  # [1, C, F, L]
+        voices = self.separator.decoder(masked.flatten(0, 1), x.shape[-1])
+        voices = self.gains[:, None] * voices * peak
+        if self.consistent:
+            voices = make_consistent(x[0], voices)
+        return voices[None]
+
+    def _without_rumble(self, x):
+        """As `rumble.without_rumble`: a convolution, with mirrored ends."""
+        half = self.taps.shape[-1] // 2
+        head, tail = x[:, :half].flip(1), x[:, -half:].flip(1)
+        x = torch.cat([head, x, tail], dim=1)
+        return F.conv1d(x[:, None], self.taps)[:, 0]
+
+
+def export_onnx(separator, path, seconds=None):
+    """Write the mask head, from `mixture` [1, T] to `voices` [1, C, T], as ONNX,
+    and compare it with PyTorch by onnxruntime.
+
+    Arguments
+    ---------
+    separator : separator.SpeechSeparator
+    path : str or Path
+        What to write, .onnx.
+    seconds : float, optional
+        The only length that it is to take; by default any of 0.25 s or more.
+
+    Returns
+    -------
+    float
+        The largest difference of voices of noise of full scale, at three
+        lengths (or the one).
+
+    Raises
+    ------
+    UserError
+        When a package is missing, the model cannot be exported so, or the
+        file gives other voices.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is missing. Install what export takes: pip install "
+            "'dpcl-dprnn[onnx]'."
+        ) from error
+    rate = separator.sample_rate
+    module = MaskPath(separator.unmixer, rate).cpu().eval()
+    example = _noise(round((seconds or 2.0) * rate))
+    shapes = None
+    if seconds is None:
+        lengths = {"min": round(SHORTEST * rate), "max": LONGEST * rate}
+        shapes = {"mixture": {1: torch.export.Dim("samples", **lengths)}}
+    with _in_quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=shapes,
+                input_names=["mixture"],
+                output_names=["voices"],
+            )
+        except Exception as error:  # of many kinds, of PyTorch's exporter
+            advice = "Give one length, by --seconds."
+            if seconds is not None:
+                advice = "Its parts may have no counterpart in ONNX."
+            raise UserError(
+                "PyTorch cannot export the model for "
+                f"{'any length' if seconds is None else 'this length'}: "
+                f"{first_line(error)}. {advice}"
+            ) from error
+    path = pathlib.Path(path)
+    with atomic_path(path) as temporary:
+        program.save(str(temporary))
+        session = onnxruntime.InferenceSession(
+            str(temporary), providers=["CPUExecutionProvider"]
+        )
+        worst = 0.0
+        for length in [seconds] if seconds else CHECKED:
+            mixture = _noise(round(length * rate))
+            (voices,) = session.run(None, {"mixture": mixture.numpy()})
+            wanted = separator.separate_batch(
+                mixture, separator.num_spks, "masks"
+            )
+            wanted = wanted.transpose(1, 2).cpu().numpy()
+            worst = max(worst, float(np.abs(voices - wanted).max()))
+        if worst > TOLERANCE:
+            raise UserError(
+                f"The exported model's voices differ by {worst:.1e} from "
+                f"PyTorch's, more than {TOLERANCE:g}: nothing was written. "
+                "Try another version of PyTorch or onnxruntime."
+            )
+    return worst
+
+
+def _noise(samples):
+    """A mixture [1, T] of peak 1 whose level changes, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, samples, generator=generator)
+    x = x * torch.linspace(0.1, 1, samples)
+    return x / x.abs().max()
+
+
+@contextlib.contextmanager
+def _in_quiet():
+    """Without what the exporter says of its steps and of opinions."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,86 @@
+"""The mask head in ONNX gives the voices that PyTorch gives."""
+
+import dataclasses
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from refusals import refused
+from sounds import RATE, noise
+
+import export_onnx
+from dpcl_dprnn.unmixing.onnx_export import MaskPath
+
+pytestmark = pytest.mark.skipif(
+    "config.getoption('--device') != 'cpu'", reason="onnxruntime of the CPU"
+)
+
+
+@pytest.fixture(scope="module")
+def with_gains(model_folder, tmp_path_factory):
+    """The model folder, as calibrated in a test."""
+    folder = tmp_path_factory.mktemp("gains") / "model"
+    shutil.copytree(model_folder, folder)
+    path = folder / "hyperparams.yaml"
+    text = path.read_text().replace(
+        "output_gains: []", "output_gains: [0.7, -1.3]"
+    )
+    path.write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def separator(with_gains, load):
+    return load(with_gains)
+
+
+@pytest.fixture(scope="module")
+def exported(with_gains, tmp_path_factory):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    assert export_onnx.main([str(path), "--model", str(with_gains)]) == 0
+    return path
+
+
+@pytest.mark.parametrize("length", [2000, 9001, 31234])
+def test_any_length(exported, separator, length):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported)
+    mixture = noise(length)[None] + np.float32(0.05)  # an offset, too
+    (voices,) = session.run(["voices"], {"mixture": mixture})
+    wanted = separator.separate_batch(torch.from_numpy(mixture), 2, "masks")
+    assert voices.shape == (1, 2, length)
+    assert voices == pytest.approx(
+        wanted.transpose(1, 2).cpu().numpy(), abs=1e-4
+    )
+
+
+def test_by_pytorch_alone(separator):
+    """What is exported is what `separate_batch` does."""
+    module = MaskPath(separator.unmixer, RATE)
+    mixture = torch.from_numpy(noise(9000))[None]
+    with torch.no_grad():
+        voices = module(mixture).transpose(1, 2)
+    wanted = separator.separate_batch(mixture, 2, "masks")
+    torch.testing.assert_close(voices, wanted, atol=1e-5, rtol=0)
+
+
+def test_what_cannot_be_exported(separator, monkeypatch):
+    unmixer = dataclasses.replace(separator.unmixer, output_gains=())
+    with refused("no output_gains.*--test_only"):
+        MaskPath(unmixer, RATE)
+    monkeypatch.setattr(separator.unmixer.separator.model, "has_masks", False)
+    with refused("no mask head"):
+        MaskPath(separator.unmixer, RATE)
+
+
+def test_a_package_that_is_missing(model_folder, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    path = tmp_path / "model.onnx"
+    status = export_onnx.main([str(path), "--model", str(model_folder)])
+    assert status == 1 and not path.exists()
+    assert "pip install 'dpcl-dprnn[onnx]'" in capsys.readouterr().err
