@@ -121,6 +121,21 @@ def write_metadata(root, split, kind, lengths, num_spks, there):
             writer.writerow([name, *paths, length])
 
 
+def make_folders(folder, num_spks=2, count=2):
+    """A folder for each mixture: `train/ID/mixture.wav`, `s1.wav`, ..."""
+    for split in ("train", "valid", "test"):
+        names = write_split(folder / split, ["mixture"], count, num_spks)
+        for name in names:
+            for kind in ["mixture", *(f"s{n + 1}" for n in range(num_spks))]:
+                path = folder / split / kind / f"{name}.wav"
+                place = folder / split / name
+                place.mkdir(exist_ok=True)
+                path.rename(place / f"{kind}.wav")
+        for kind in ["mixture", *(f"s{n + 1}" for n in range(num_spks))]:
+            (folder / split / kind).rmdir()
+    return folder
+
+
 def make_scp(folder, sounds, num_spks=2, nested=False):
     """Lists of a wsj0-mix that `sounds` gets: `tr_mix.scp`, `tr_s1.scp`, ...
 
@@ -148,6 +163,7 @@ def make_lists(folder, num_spks=2, nested=False):
 
 
 MAKERS = {
+    "folders": make_folders,
     "wsj0-mix": make_wsj0mix,
     "wsj0-3mix": functools.partial(
         make_wsj0mix, num_spks=3, rate=16000, mode="max"

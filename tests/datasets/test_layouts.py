@@ -10,6 +10,7 @@ from refusals import refused
 from trees import (
     MAKERS,
     make_custom,
+    make_folders,
     make_librimix,
     make_mini_librimix,
     make_scp,
@@ -55,6 +56,7 @@ WANTED = {
     "wsj0-mix": [("wsj0-mix", 8000, "min", "clean", 2, *WSJ0)],
     "wsj0-3mix": [("wsj0-mix", 16000, "max", "clean", 3, *WSJ0)],
     "custom": [("custom", None, None, "clean", 4, *CUSTOM)],
+    "folders": [("a folder for each mixture", None, None, "clean", 2, *CUSTOM)],
     "WHAM!": [("WHAM!", 8000, "min", kind, 2, *WSJ0) for kind in BOTH],
     "WHAMR!": [
         ("WHAMR! anechoic", 8000, "min", kind, 2, *WSJ0) for kind in BOTH
@@ -83,7 +85,10 @@ def test_mixtures_are_the_sum_of_their_rows(tree, tmp_path):
             rows = data_set.rows(split) if folders else {}
             assert len(rows) == 2 * len(folders) and list(rows) == sorted(rows)
             for name, row in rows.items():
-                assert {path.stem for path in row} == {name}
+                if data_set.layout.name == "a folder for each mixture":
+                    assert {path.parent.name for path in row} == {name}
+                else:
+                    assert {path.stem for path in row} == {name}
                 assert name.startswith(folders)
                 mixture, *sources = (
                     soundfile.read(p, dtype="int16")[0] for p in row
@@ -357,3 +362,20 @@ def test_scp_missing_or_empty(tmp_path):
     (tmp_path / "tt_mix.scp").unlink()
     message = fails(tmp_path)
     assert "tt_mix.scp does not exist" in message
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda folder: (folder / "s2.wav").unlink(), "s2.wav is missing"),
+        (lambda folder: (folder / "mixture.wav").unlink(), "mixture.wav is mi"),
+        (
+            lambda folder: shutil.copy(folder / "s1.wav", folder / "s1.flac"),
+            "has two files s1",
+        ),
+    ],
+)
+def test_a_folder_for_each_mixture_that_lacks_a_file(tmp_path, damage, message):
+    folder = make_folders(tmp_path)
+    damage(folder / "test/test1a_0.5_1b_-0.5")
+    assert message in fails(folder)
