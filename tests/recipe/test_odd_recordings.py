@@ -197,3 +197,12 @@ def test_voices_that_are_turned_down_are_told(call, tmp_path):
     assert facts["gain_db"] == pytest.approx(-20 * np.log10(peak), abs=0.02)
     done = call(*words, "--format", "flac", "--overwrite")
     assert f"{-facts['gain_db']:.1f} dB quieter" in done.said
+
+
+def test_a_long_recording_of_a_phone(call, tmp_path):
+    """Its speakers are counted in pieces of it, up to its end."""
+    path = write(tmp_path / "talk.wav", noise(40 * RATE))
+    path = convert(path, tmp_path / "talk.m4a")
+    (facts,) = said_in_json(call, path, "--output", tmp_path / "out")
+    assert facts["seconds"] == pytest.approx(40, abs=0.3)
+    assert facts["count"] == len(facts["outputs"])

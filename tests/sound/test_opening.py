@@ -165,6 +165,19 @@ def test_what_phones_and_meetings_record(plain, tmp_path, suffix):
     assert fits.max() > 0.98 * energy
 
 
+def test_far_away_in_a_recording_of_a_phone(plain, tmp_path):
+    """What is before is not decoded; of most kinds the place is exact."""
+    samples = noise(30 * RATE)
+    soundfile.write(plain, samples, RATE)
+    path = convert(plain, tmp_path / "memo.mka", "-c:a", "flac")
+    whole, _ = read_audio(path)
+    with opened(path) as file:
+        for start in (200000, 16000, 0):
+            file.seek_near(start)
+            assert np.array_equal(file.read(700), whole[start : start + 700])
+            assert file.position == start + 700
+
+
 def test_several_channels_by_ffmpeg(tmp_path):
     path = tmp_path / "two.wav"
     soundfile.write(path, noise(4000, 2), RATE, "PCM_16")

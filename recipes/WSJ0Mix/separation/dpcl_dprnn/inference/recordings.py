@@ -135,12 +135,11 @@ class FileRecording:
                 yield to_mono(block, self.channel, self.path)
 
     def pieces(self, starts, frames):
-        """As of `SignalRecording`; the file is opened once."""
+        """As of `SignalRecording`, from about these places on."""
         with opened(self.path, strict=False) as file:
             for start in starts:
-                file.seek(start)
-                block = np.concatenate([*self._read(file, frames)])
-                yield to_mono(block, self.channel, self.path)
+                file.seek_near(start)
+                yield to_mono(file.read(frames), self.channel, self.path)
 
     def _read(self, file, left):
         """The next samples of an open file, in blocks."""

@@ -75,11 +75,12 @@ class DecodedSound:
         self._frames = None
         self._open()
 
-    def _open(self):
+    def _open(self, seconds=0.0):
         command = [
             *(require_decoder(self.path), "-nostdin", "-v", "level+error"),
             *("-threads", "1", "-protocol_whitelist", "file"),
             *("-format_whitelist", FORMATS, *self.options),
+            *(("-ss", f"{seconds:.6f}") if seconds else ()),
             # Without the protocol's name, a colon in the path would end one.
             *("-i", f"file:{self.path}", "-vn", "-map_metadata", "-1"),
             *("-c:a", "pcm_f32be", "-f", "au", "-"),
@@ -154,6 +155,12 @@ class DecodedSound:
         while self.position < frame:
             if not len(self.read(min(SKIP, frame - self.position))):
                 break
+
+    def seek_near(self, frame):
+        """Go to a sample, or one close by, without decoding what is before."""
+        self.close()
+        self._open(frame / self.samplerate)
+        self.position = frame
 
     def read(self, frames, dtype="float32", always_2d=False):
         """The next samples, [T] or [T, channels], fewer at the end."""

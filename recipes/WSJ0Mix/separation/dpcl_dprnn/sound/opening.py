@@ -58,6 +58,8 @@ class Sndfile:
             if not len(self.read(min(SKIP, frame - self.position))):
                 break
 
+    seek_near = seek
+
     def read(self, frames, dtype="float32", always_2d=False):
         """The next samples, [T] or [T, channels], fewer at the end."""
         samples = self.file.read(frames, dtype, always_2d)
