@@ -10,7 +10,9 @@ import pytest
 import soundfile
 from examining import command, found, page_naming, run
 from planting import cut, planted, write
+from refusals import refused
 from shorten import write_shortened, write_sphere
+from sounds import convert
 
 from dpcl_dprnn.common import files
 from dpcl_dprnn.doctor import examiner
@@ -50,6 +52,43 @@ def test_healthy_speech(speech, capsys):
     assert line.split()[:3] == ["valid", "2", "4"]
     assert "1 utterances under 0.5 s are passed over (short.wav)" in page
     assert "1 files in no speaker's folder" in page
+
+
+def test_speech_of_other_kinds(speech, capsys):
+    """What libsndfile cannot seek in, and what it cannot read."""
+    path = speech / UTTERANCE
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples, rate, "G721_32")
+    path = speech / "valid/valid1/deep/valid1-0.wav"
+    convert(path, path.with_suffix(".m4a"))
+    path.unlink()
+    (speech / "test/test1/notes.txt").touch()
+    status, page = command(capsys, "--data", speech)
+    assert status == 0 and page.endswith("\nOK\n")
+    assert "other files are passed over: 1 .txt" in page
+
+
+def test_a_level_above_the_speakers(speech, capsys):
+    for split in ("train", "valid", "test"):
+        for number in range(4):
+            folder = speech / split / f"{split}1/{number}"
+            shutil.copytree(speech / split / f"{split}1/deep", folder)
+    assert (
+        "2 speakers and 6 folders below" in command(capsys, "--data", speech)[1]
+    )
+    _, page = command(capsys, "--data", speech, "--speaker_level", "1")
+    assert "are those the speakers" not in page
+    line = next(line for line in page.splitlines() if " valid" in line)
+    assert line.split()[:2] == ["valid", "5"]
+
+
+def test_mixtures_are_no_speech(speech):
+    for name in ("mixture", "s1", "s2"):
+        shutil.copy(
+            speech / UTTERANCE, speech / f"train/train1/deep/{name}.wav"
+        )
+    with refused("a mixture and its sources"):
+        found(speech)
 
 
 def test_flat_speech(speech):

@@ -96,6 +96,12 @@ def test_signals_of_a_shape_that_is_no_sound(samples):
         SignalRecording(samples, RATE)
 
 
+@pytest.mark.parametrize("shape", [(1, 8000), (2, 8000), (2, 3)])
+def test_channels_first_are_refused(shape):
+    with pytest.raises(UserError, match="more channels.*Transpose it"):
+        SignalRecording(np.zeros(shape), RATE)
+
+
 def test_integers_have_no_full_scale():
     with pytest.raises(UserError, match="int16"):
         SignalRecording(np.zeros(5, np.int16), RATE)
