@@ -53,7 +53,7 @@ FFMPEG = {
     "mkv": ("-c:a", "flac"),
 }
 # Cut, these do not say that there was more.
-SILENT = {"ogg", "mp3", "amr", "webm", "mkv", "sph"}
+SILENT = {"ogg", "mp3", "amr", "webm", "mkv"}
 
 
 def sound(rng, rate=8000, channels=1, seconds=SECONDS):
@@ -188,7 +188,7 @@ def main():
             )
             said, errors, hung = done.stdout, done.stderr, 0
         except subprocess.TimeoutExpired as error:
-            said, errors, hung = error.stdout.decode(), "", 1
+            said, errors, hung = (error.stdout or b"").decode(), "", 1
         facts = {}
         for line in said.splitlines():
             each = json.loads(line)
@@ -203,6 +203,8 @@ def main():
             print(f"{way:10} {verdict:22} {count:4}")
         tracebacks = errors.count("Traceback")
         print(f"{len(files)} files, {tracebacks} tracebacks, {hung} hangs")
+        bad = any(verdict.isupper() for _, verdict in table)
+        sys.exit(bool(bad or tracebacks or hung))
 
 
 if __name__ == "__main__":

@@ -63,10 +63,10 @@ class Toy(Engine):
             parts["square"] = self.spoil(stage.name, batch.id, parts["square"])
         return self.total_loss(parts, LOSS_WEIGHTS)
 
-    def optimizers_step(self):
+    def optimizers_step(self, *args):
         self.taken.append((self.epoch, self.names, weights(self), slope(self)))
         self.rates.append(self.optimizer.param_groups[0]["lr"])
-        super().optimizers_step()
+        return super().optimizers_step(*args)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         stats = self.stage_averages()

@@ -111,7 +111,7 @@ def test_files_that_are_passed_over_are_named(call, tmp_path):
     done = call(data, "--output", data, "--rttm")
     assert done.status == 0
     (line,) = (x for x in done.said.splitlines() if "passed over" in x)
-    assert "2 files are no sound" in line
+    assert "no sound, by its suffix (2): " in line
     assert "notes.txt" in line and "plan.pdf" in line
     # What it wrote itself is not named.
     (_, facts) = said_in_json(call, data, "--output", data, "--overwrite")
@@ -187,6 +187,33 @@ def test_opposite_channels(call, tmp_path, other, separator):
     assert np.abs(voices.waveforms).max() > 0.05
 
 
+def test_opposite_channels_under_rumble(call, tmp_path):
+    rumble = 2 * np.sin(2 * np.pi * 5 * np.arange(9000) / RATE)
+    samples = np.stack([noise(9000) + rumble, rumble - noise(9000)], axis=1)
+    path = write(tmp_path / "a.wav", samples)
+    (facts,) = said_in_json(call, path, "--output", tmp_path / "out")
+    assert facts["channel"] == 0 and "cancel" in facts["warnings"][0]
+
+
+def test_warnings_where_voices_go_to_standard_output(call_system, tmp_path):
+    import subprocess
+    import sys
+
+    import separate
+
+    done = subprocess.run(
+        [sys.executable, separate.__file__, call_system, "--output", "-"],
+        capture_output=True,
+    )
+    assert done.returncode == 0 and b"channels differ" in done.stderr
+
+
+def test_the_page_warns_too(call, call_system, tmp_path):
+    out = tmp_path / "out"
+    assert call(call_system, "--output", out, "--page").status == 0
+    assert "Its channels differ" in (out / "call.html").read_text()
+
+
 def test_voices_that_are_turned_down_are_told(call, tmp_path):
     path = write(tmp_path / "loud.wav", 30 * noise(9000))
     words = (path, "--output", tmp_path / "out")
@@ -205,4 +232,8 @@ def test_a_long_recording_of_a_phone(call, tmp_path):
     path = convert(path, tmp_path / "talk.m4a")
     (facts,) = said_in_json(call, path, "--output", tmp_path / "out")
     assert facts["seconds"] == pytest.approx(40, abs=0.3)
-    assert facts["count"] == len(facts["outputs"])
+    voices = [soundfile.info(path).duration for path in facts["outputs"]]
+    assert (
+        voices == [pytest.approx(facts["seconds"], abs=1e-3)] * facts["count"]
+    )
+    assert voices

@@ -1,6 +1,7 @@
 """Sound files as phones, call systems and crashed recorders leave them."""
 
 import struct
+import subprocess
 import sys
 
 import numpy as np
@@ -9,7 +10,9 @@ import soundfile
 from refusals import refused
 from sounds import RATE, convert, noise
 
+from dpcl_dprnn.sound import opening
 from dpcl_dprnn.sound.audio import audio_info, read_audio
+from dpcl_dprnn.sound.ffmpeg import DecodedSound, find_decoder
 from dpcl_dprnn.sound.opening import opened
 
 
@@ -74,6 +77,98 @@ def test_rf64_of_a_recorder_that_crashed(tmp_path):
     read, complaint = whole(path)
     assert np.array_equal(read, samples)
     assert complaint == "it says 0 bytes of sound, and there are 32000"
+
+
+def test_a_wav_file_beyond_the_counter(plain, tmp_path, monkeypatch):
+    """Of 6 GB, whose length of 32 bits ran over; sparse on the disk. ffmpeg
+    reads such, as it does a small one where the counter is taken to be smaller.
+    """
+    length = 3 * 2**31
+    path = tmp_path / "long.wav"
+    content = bytearray(plain.read_bytes()[:44])
+    content[40:44] = struct.pack("<I", length % 2**32)
+    with open(path, "wb") as file:
+        file.write(content)
+        file.truncate(44 + length)
+    with refused(f"its header is wrong.* there are {length}"):
+        audio_info(path)
+    monkeypatch.setattr(opening, "COUNTER", 1000)
+    samples, _ = soundfile.read(plain, dtype="float32")
+    sized(plain, data=8000)
+    with opened(plain, strict=False) as file:
+        assert isinstance(file, DecodedSound)
+        assert np.array_equal(file.read(file.frames), samples)
+        assert file.complaint.endswith("and there are 32000")
+
+
+@pytest.mark.parametrize("subtype", ["NMS_ADPCM_16", "G721_32", "GSM610"])
+def test_codecs_of_a_recorder_that_crashed(tmp_path, subtype):
+    path = tmp_path / "call.wav"
+    soundfile.write(path, noise(2 * RATE), RATE, subtype)
+    samples, _ = whole(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = bytes(4)
+    path.write_bytes(content)
+    read, complaint = whole(path)
+    assert complaint and len(read) >= len(samples)
+    assert np.array_equal(read[: len(samples)], samples)
+
+
+@pytest.mark.parametrize("length", [0, 8000, 99999])
+def test_big_endian_wav_with_a_wrong_length(tmp_path, length):
+    path = tmp_path / "old.wav"
+    soundfile.write(path, noise(2 * RATE), RATE, "PCM_16", endian="BIG")
+    content = bytearray(path.read_bytes())
+    assert content.startswith(b"RIFX")
+    samples, _ = whole(path)
+    place = content.index(b"data") + 4
+    content[place : place + 4] = struct.pack(">I", length)
+    path.write_bytes(content)
+    read, complaint = whole(path)
+    assert np.array_equal(read, samples) and complaint
+
+
+def test_a_recorder_that_counts_seldom(plain):
+    """Its header lags behind by 5 %."""
+    sized(plain, data=30400)
+    samples, complaint = whole(plain)
+    assert len(samples) == 2 * RATE and complaint
+
+
+def test_zeros_instead_of_a_header(tmp_path):
+    path = tmp_path / "zeros.wav"
+    with open(path, "wb") as file:
+        file.write(b"RIFF\0\0\0\0WAVE")
+        file.truncate(400_000_000)
+    with refused("as sound"):
+        whole(path)
+
+
+def test_a_cut_sphere_file(tmp_path):
+    path = tmp_path / "a.sph"
+    soundfile.write(path, noise(2 * RATE), RATE, "PCM_16", format="NIST")
+    path.write_bytes(path.read_bytes()[:20000])
+    _, complaint = whole(path)
+    assert complaint.startswith("it says 16000 samples")
+
+
+def test_flac_that_was_written_to_a_pipe(plain, tmp_path):
+    samples, _ = soundfile.read(plain, dtype="float32")
+    path = tmp_path / "piped.flac"
+    command = [find_decoder(), "-v", "error", "-i", plain, "-f", "flac", "-"]
+    with open(path, "wb") as file:
+        subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        piped = subprocess.run(command, stdout=subprocess.PIPE).stdout
+        file.write(piped)
+    read, complaint = whole(path)
+    assert np.array_equal(read, samples) and not complaint
+
+
+def test_a_suffix_that_says_nothing(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(1000))
+    with refused("a.raw as sound"):
+        whole(tmp_path / "a.raw")
 
 
 LIST = b"LIST" + struct.pack("<I", 12) + b"INFOISFT\0\0\0\0"

@@ -12,6 +12,7 @@ from sounds import RATE, noise
 
 import export_onnx
 from dpcl_dprnn.unmixing.onnx_export import MaskPath
+from dpcl_dprnn.unmixing.onnx_export import export_onnx as write_onnx
 
 pytestmark = pytest.mark.skipif(
     "config.getoption('--device') != 'cpu'", reason="onnxruntime of the CPU"
@@ -84,3 +85,23 @@ def test_a_package_that_is_missing(model_folder, monkeypatch, tmp_path, capsys):
     status = export_onnx.main([str(path), "--model", str(model_folder)])
     assert status == 1 and not path.exists()
     assert "pip install 'dpcl-dprnn[onnx]'" in capsys.readouterr().err
+
+
+def test_a_length_that_is_too_short(with_gains, tmp_path, capsys):
+    words = [str(tmp_path / "m.onnx"), "--model", str(with_gains)]
+    assert export_onnx.main([*words, "--seconds", "0.05"]) == 1
+    assert "0.25 s or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [None, 1.0])
+def test_what_pytorch_cannot_export(separator, monkeypatch, seconds, tmp_path):
+    pytest.importorskip("onnxscript")
+
+    def fail(*_, **options):
+        raise RuntimeError("no such operation\nand more")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    advice = "Give one length" if seconds is None else "no counterpart"
+    with refused(f"cannot export .*no such operation.*{advice}"):
+        write_onnx(separator, tmp_path / "m.onnx", seconds)
+    assert not (tmp_path / "m.onnx").exists()

@@ -14,7 +14,7 @@ import pathlib
 import sys
 
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.common.program import run_program
+from dpcl_dprnn.common.program import not_negative, run_program
 
 
 def make_parser():
@@ -60,14 +60,6 @@ def make_parser():
         help="let the model folder run any program, if it wants to",
     )
     return parser
-
-
-def not_negative(text):
-    """A whole number of 0 or more, for argparse."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
 
 
 def run(args):

@@ -23,7 +23,7 @@ import argparse
 import logging
 import sys
 
-from dpcl_dprnn.common.program import run_program
+from dpcl_dprnn.common.program import not_negative, run_program
 
 LEVEL = "levels of folders above those of the speakers, such as dialects: 1"
 MODE = "cut to the shortest speaker or pad to the longest"
@@ -65,7 +65,7 @@ def add_mix(subcommand):
     add("--cv", type=int, default=200, help="mixtures for validation")
     add("--tt", type=int, default=200, help="mixtures for testing")
     add("--seed", type=int, default=1234, help="random seed")
-    add("--speaker_level", type=int, default=0, help=LEVEL)
+    add("--speaker_level", type=not_negative, default=0, help=LEVEL)
 
 
 def run_mix(speech, out, tr, cv, tt, **options):
@@ -141,7 +141,7 @@ def add_check(subcommand):
         "--levels",
         help="folder with MERL's activlev_*.txt, to compare WSJ0 with",
     )
-    add("--speaker_level", type=int, default=0, help=LEVEL)
+    add("--speaker_level", type=not_negative, default=0, help=LEVEL)
     add("--problems", help="file to write all problems to, one on each line")
 
 

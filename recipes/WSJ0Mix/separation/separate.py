@@ -143,8 +143,8 @@ class Teller:
         elif "passed_over" in facts and not self.args.json:
             names = facts["passed_over"]
             self.say(
-                f"{facts['input']}: {len(names)} files are no sound and were "
-                f"passed over: {', '.join(names)}"
+                f"{facts['input']}: passed over what is no sound, by its "
+                f"suffix ({len(names)}): {', '.join(names)}"
             )
             return
         if self.args.json:
@@ -154,21 +154,26 @@ class Teller:
                 file=sys.stdout if to_stdout else sys.stderr,
             )
             flush_output()
-        elif "error" not in facts and self.args.output != "-":
-            extras = [facts[name] for name in EXTRAS if name in facts]
+        elif "error" not in facts:
+            channel = facts["channel"]
+            of_channel = "" if channel == "mean" else f", channel {channel}"
             found = facts["found"]
             if not facts["count"]:
                 found = "nobody speaks: no voice was written."
-            self.say(f"{facts['input']}: {found}")
-            for warning in facts["warnings"]:
-                self.say(f"  Warning: {warning}.")
+            lines = [f"{facts['input']}{of_channel}: {found}"]
+            lines += [f"  Warning: {each}." for each in facts["warnings"]]
             if facts["gain_db"]:
-                self.say(
+                lines.append(
                     f"  All voices are {-facts['gain_db']:.1f} dB quieter, "
                     "lest one clip in FLAC."
                 )
-            for path in [*facts["outputs"], *extras]:
-                self.say(f"  {path}")
+            if self.args.output != "-":
+                extras = [facts[name] for name in EXTRAS if name in facts]
+                lines += [f"  {path}" for path in [*facts["outputs"], *extras]]
+            elif len(lines) == 1:
+                return  # what was found is all that could be told
+            for line in lines:
+                self.say(line)
 
     def say(self, line):
         """Write a line above the bar."""

@@ -142,3 +142,11 @@ def positive(text, kind=float):
         if 0 < (number := kind(text)) < float("inf"):
             return number
     raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+
+
+def not_negative(text):
+    """A whole number of 0 or more, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number

@@ -102,6 +102,7 @@ class RandomMixing(torch.nn.Module):
         scales = [s.shape[-1] / before for s in changed]
         shortest = min(s.shape[-1] for s in changed)
         sources = torch.stack([s[:, :shortest] for s in changed], dim=1)
-        scales = torch.tensor(scales, device=lengths.device)
-        lengths = (lengths * scales).long().clamp(1, shortest)
+        columns = zip(lengths.unbind(dim=1), scales, strict=True)
+        lengths = torch.stack([each * scale for each, scale in columns], dim=1)
+        lengths = lengths.long().clamp(1, shortest)
         return sources, lengths

@@ -65,7 +65,9 @@ def each_rows(mixture, sources):
     are patterns of such files.
     """
     rows = {}
-    for folder in sorted(mixture.parents[1].glob("[!.]*/")):
+    for folder in sorted(mixture.parents[1].glob("[!.]*")):
+        if not folder.is_dir():
+            continue
         sounds, twins, _ = list_sounds(folder)
         row = rows[folder.name] = []
         for stem in (mixture.stem, *(source.stem for source in sources)):

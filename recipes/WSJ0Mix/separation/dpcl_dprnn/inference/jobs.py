@@ -89,8 +89,8 @@ class Run:
         try:
             with opened(job.path, strict=False) as file:
                 count = file.channels
-        except UserError as error:
-            return [job._replace(error=error)]
+        except UserError:
+            return [job]  # which is told when it is opened
         if count == 1 and wanted in ("each", 0):
             return [job]
         return [
@@ -180,12 +180,13 @@ class Run:
                 spent = share + time.perf_counter() - started
                 seconds = recording.frames / recording.rate
                 found = count_in_words(stream.count, stream.confidence)
+                told = [f"{found} in {seconds:.1f} s", *recording.warnings]
                 extras = self._write_extras(
                     job,
                     recording,
                     outputs,
                     turns,
-                    f"{found} in {seconds:.1f} s",
+                    ". ".join(map(capitalised, told)),
                 )
             except BrokenPipeError:
                 raise
@@ -249,7 +250,7 @@ class Run:
                 turns,
                 told,
                 self.separator.sample_rate,
-                stays=job.shown != STDIN,
+                stays=job.shown != STDIN and job.channel == "mean",
             )
         return extras
 
@@ -261,6 +262,11 @@ class Run:
     def _fail(self, job, error):
         why = plain_error(job.shown, error)
         self.tell({"input": job.shown, "error": str(why)})
+
+
+def capitalised(text):
+    """A text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
 
 
 def find_jobs(inputs, output, scratch):
@@ -332,10 +338,14 @@ def _in_folder(folder, target):
         if path not in voices:
             below = path.relative_to(folder).parent
             yield Job(str(path), path, target and target / below, path.stem)
+    written = target.resolve() if target else None
     others = tuple(
         path
         for path in every
         if path.suffix.lower() not in SUFFIXES
+        and (
+            written == folder.resolve() or written not in path.resolve().parents
+        )
         and not (
             path.suffix in BESIDE
             and CHANNEL.sub("", str(path.with_suffix(""))) in stems

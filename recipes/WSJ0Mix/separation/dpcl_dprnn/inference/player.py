@@ -59,7 +59,7 @@ def separate(separator, path, folder, max_seconds, n_spks=None, head=None):
     """
     if path is None:
         raise UserError("There is no mixture yet: drop or record one.")
-    samples, rate = read_mixture(path, max_seconds)
+    samples, rate, warnings = read_mixture(path, max_seconds)
     start = time.perf_counter()
     voices = separator.separate_signal(samples, rate, n_spks=n_spks, head=head)
     taken = time.perf_counter() - start
@@ -76,19 +76,22 @@ def separate(separator, path, folder, max_seconds, n_spks=None, head=None):
         )
     ]
     seconds = len(samples) / rate
-    return describe(name.name, seconds, voices, taken, gain), tracks
+    told = describe(name.name, seconds, voices, taken, gain)
+    return " ".join([told, *(f"Warning: {each}." for each in warnings)]), tracks
 
 
 def read_mixture(path, max_seconds):
-    """The samples [T] and the rate of a file that is not too large.
+    """The samples [T] and the rate of a file that is not too large, and what
+    the user ought to know about it.
 
     Errors have its name alone, for the user does not know our folders.
     """
     name = pathlib.Path(path).name
     try:
-        recording = FileRecording(path)
-        check_size(name, recording, max_seconds)
-        return np.concatenate(list(recording.blocks())), recording.rate
+        check_size(name, FileRecording(path, channel=0), max_seconds)
+        recording = FileRecording(path)  # which reads all of several channels
+        samples = np.concatenate(list(recording.blocks()))
+        return samples, recording.rate, recording.warnings
     except UserError as error:
         raise UserError(str(error).replace(str(path), name)) from error
 

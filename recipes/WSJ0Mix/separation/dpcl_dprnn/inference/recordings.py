@@ -9,11 +9,11 @@ import numpy as np
 
 from ..common.errors import UserError
 from ..sound.opening import opened
+from ..sound.rumble import without_rumble
 
 BLOCK = 1.0  # seconds to read at a time
 LARGEST = 1e6  # of a sample; floating-point files may hold anything
 HIGHEST = 384_000  # Hz, of recordings and voices
-UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
 ALIKE = 0.3  # correlation of channels, below which they differ
 HEARD = 1e-3  # of the loudest channel's power, below which one is silent
 CANCELLED = 0.1  # of the mean's power, if channels had nothing in common
@@ -68,7 +68,7 @@ class SignalRecording:
         check_channel(channel, self.channels)
         self.warnings = []
         if channel == "mean" and self.channels > 1:
-            self.channel, self.warnings = judge_channels([samples])
+            self.channel, self.warnings = judge_channels([samples], self.rate)
 
     def blocks(self):
         """The samples in blocks, [any number of samples], float32."""
@@ -116,16 +116,11 @@ class FileRecording:
                     ]
         if self.frames < 1:
             raise UserError(f"{path} is empty: it has no samples.")
-        if self.frames >= UNKNOWN:  # FLAC that was written to a pipe
-            raise UserError(
-                f"{path} does not say how long it is: convert it to WAV, as "
-                "by ffmpeg -i IN OUT.wav"
-            )
         check_channel(channel, self.channels, path)
         if channel == "mean" and self.channels > 1:
             with opened(path, strict=False) as file:
                 blocks = self._read(file, self.frames)
-                self.channel, warnings = judge_channels(blocks)
+                self.channel, warnings = judge_channels(blocks, self.rate)
             self.warnings += warnings
 
     def blocks(self):
@@ -155,13 +150,15 @@ class FileRecording:
             yield block
 
 
-def judge_channels(blocks):
+def judge_channels(blocks, rate):
     """What to take of several channels of which the mean was asked for, and
     warnings.
 
     Arguments
     ---------
     blocks : iterable of numpy.ndarray, each [T, channels]
+    rate : int
+        Samples per second.
 
     Returns
     -------
@@ -170,14 +167,12 @@ def judge_channels(blocks):
         signal and its negative.
     warnings : list of str
     """
-    count, total, products = 0, 0.0, 0.0
+    covariance = 0.0
     with np.errstate(all="ignore"):  # what is not finite is refused later
         for block in blocks:
-            block = block.astype(np.float64)
-            count += len(block)
-            total = total + block.sum(axis=0)
-            products = products + block.T @ block
-        covariance = products / count - np.outer(total, total) / count**2
+            # An offset and rumble may be alike where speech is not.
+            rows = without_rumble(block.T.astype(np.float64), rate)
+            covariance = covariance + rows @ rows.T
         power = covariance.diagonal()
         if covariance.mean() < CANCELLED * power.sum() / len(power) ** 2:
             loudest = int(power.argmax())

@@ -194,7 +194,7 @@ class SpeechSeparator(Pretrained):
             raise UserError("The mixtures have NaN or infinite samples.")
         n_spks, head = self.unmixer.check(n_spks, head)
         mix = mix.to(torch.float32)
-        cleaned = without_rumble(mix.cpu().numpy(), self.sample_rate)
+        cleaned = without_rumble(mix.detach().cpu().numpy(), self.sample_rate)
         mix = torch.from_numpy(cleaned).to(self.device)
         unmixed = self.unmixer(list(mix), n_spks, head)
         count = max(len(each.voices) for each in unmixed)

@@ -196,7 +196,14 @@ def _open_sounds(settings, name, sample_rate, cache, seed):
     stores = {}
     for split, paths in files.items():
         names = sorted(path.relative_to(folder).as_posix() for path in paths)
-        stores[split] = open_store(folder, names, sample_rate, cache, channel=0)
+        stores[split] = open_store(
+            folder,
+            names,
+            sample_rate,
+            cache,
+            channel=0,
+            rumble=name == "room_folder",
+        )
         silent = np.flatnonzero(stores[split].levels == 0)
         if name == "room_folder" and len(silent):
             path = folder / names[silent[0]]

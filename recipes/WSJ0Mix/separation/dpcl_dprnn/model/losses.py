@@ -4,6 +4,7 @@ All of them compute in fp32, also under autocast, and give one value per
 utterance. Axis letters are in networks.py.
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -200,12 +201,17 @@ def best_permutation(scores):
         finite = scores.detach().nan_to_num(nan=-1e9).cpu().numpy()
         pairs = [linear_sum_assignment(s.T, maximize=True)[1] for s in finite]
         return torch.from_numpy(np.stack(pairs)).to(scores.device)
-    candidates = torch.tensor(
-        list(itertools.permutations(range(count))), device=scores.device
-    )  # [P, C]
+    candidates = _permutations(count, scores.device)
     sources = torch.arange(count, device=scores.device)
     totals = scores[:, candidates, sources].sum(dim=-1)  # [B, P]
     return candidates[totals.argmax(dim=-1)]
+
+
+@functools.cache  # on a GPU, sending them in each step would be a wait
+def _permutations(count, device):
+    """All orders of so many sources, [P, C]."""
+    orders = list(itertools.permutations(range(count)))
+    return torch.tensor(orders, device=device)
 
 
 def pit_si_snr_loss(estimates, sources, lengths=None, limit_db=None):

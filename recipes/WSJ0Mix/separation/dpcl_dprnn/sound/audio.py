@@ -21,8 +21,8 @@ class AudioInfo(typing.NamedTuple):
     rate: int  # samples per second
     channels: int
     frames: int  # samples in each channel
-    format: str  # of libsndfile, such as WAV
-    subtype: str  # of libsndfile, such as PCM_16
+    format: str  # of libsndfile, such as WAV; or FFMPEG
+    subtype: str  # of libsndfile, such as PCM_16; or FFMPEG
 
 
 def write_wav(path, samples, rate):
@@ -56,7 +56,8 @@ def wav_bytes(samples, rate):
 
 
 def audio_info(path):
-    """Rate, channels and frames of a sound file, from its header.
+    """Rate, channels and frames of a sound file, from its header, or by decoding
+    it where it takes ffmpeg.
 
     Raises
     ------
@@ -65,7 +66,15 @@ def audio_info(path):
     """
     with opened(path) as file:
         sizes = file.samplerate, file.channels, file.frames
+        _refuse_damage(path, file)
         return AudioInfo(*sizes, file.format, file.subtype)
+
+
+def _refuse_damage(path, file):
+    if file.complaint:
+        raise UserError(
+            f"{path} is damaged: {file.complaint}. Copy or make the file again."
+        )
 
 
 def _truncated(path):
@@ -108,15 +117,11 @@ def read_audio(path, rate=None, start=0, frames=-1, channel=None, finite=True):
         channels, file_rate = file.channels, file.samplerate
         file.seek(start)
         samples = file.read(wanted, always_2d=True)
-        complaint = file.complaint
+        _refuse_damage(path, file)
     check_format(path, channels if channel is None else 1, file_rate, rate)
     samples = samples[:, channel or 0]
     if len(samples) < wanted:  # a cut FLAC file
         raise UserError(_truncated(path))
-    if complaint:
-        raise UserError(
-            f"{path} is damaged: {complaint}. Copy or make the file again."
-        )
     if finite and not np.isfinite(samples).all():
         raise UserError(
             f"{path} has NaN or infinite samples. Make the file again."

@@ -144,6 +144,7 @@ class DecodedSound:
             while len(self.read(SKIP)):
                 pass
             self._frames = self.position
+            self.known = self.complaint  # when all is decoded
             self._ended = True
         return self._frames
 

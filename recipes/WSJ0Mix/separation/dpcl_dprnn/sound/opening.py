@@ -23,25 +23,60 @@ FFMPEG_SUFFIXES = frozenset(
 
 # Sizes from here up stand for "unknown" in WAV files written to a pipe.
 STREAMED = 0x7FFFF000
-CUT = re.compile(r": (\d{1,9}) \(should be (\d+)\)")  # in libsndfile's log
+CUT = re.compile(r": (\d+) \(should be (\d+)\)")  # in libsndfile's log
+COUNT = re.compile(rb"sample_count\s+-i\s+(\d+)")  # in a SPHERE header
+HEADER = 1024  # bytes of that
+UNKNOWN = 2**62  # libsndfile's number of frames is higher if it is unknown
+COUNTER = 0xFFFFFFFF  # bytes, beyond which libsndfile needs a header for more
+JUNK = 1024  # bytes after the samples that are no sound
 
 
 class Sndfile:
     """A file of libsndfile, some of whose codecs cannot be sought in: there
     what is before a sample is read, and going back starts anew.
+
+    Arguments
+    ---------
+    path : str
+    complaint : str
+        What is known to be wrong with the file.
+    patches : dict of int to bytes
+        What is to be read in some places instead of what is there.
     """
 
-    def __init__(self, path, complaint=""):
-        self.path = path
+    def __init__(self, path, complaint="", patches=None):
+        self.path, self.patches = path, patches
         self._open()
-        cut = CUT.search(self.file.extra_info)
-        if cut and not complaint and self.file.format in ("AIFF", "AU", "W64"):
-            complaint = f"it says {cut[1]} bytes, and there are {cut[2]}"
-        self.complaint = complaint
+        self.complaint = complaint or self._find_wrong()
 
     def _open(self):
-        self.file = soundfile.SoundFile(self.path)
+        path = self.path
+        self.content = Patched(path, self.patches) if self.patches else path
+        self.file = soundfile.SoundFile(self.content)
         self.position = 0  # of a file that cannot be sought in
+
+    def close(self):
+        """Close the file."""
+        self.file.close()
+        if self.patches:
+            self.content.close()
+
+    def _find_wrong(self):
+        """What is wrong with the length of a file that is not WAV, or ""."""
+        if self.format == "NIST":
+            with open(self.path, "rb") as file:
+                said = COUNT.search(file.read(HEADER))
+            if said and int(said[1]) > self.frames:
+                return (
+                    f"it says {int(said[1])} samples, and there are "
+                    f"{self.frames}"
+                )
+        cut = CUT.search(self.file.extra_info)
+        if cut and not self.format.startswith(("WAV", "RF64")):
+            said, there = int(cut[1]), int(cut[2])
+            if there + 8 < said != 0xFFFFFFFF:  # unknown
+                return f"it says {said} bytes, and there are {there}"
+        return ""
 
     def __getattr__(self, name):
         return getattr(self.file, name)  # such as samplerate
@@ -93,12 +128,12 @@ def opened(path, strict=True):
     if not os.path.isfile(path):  # a pipe would be waited for
         raise UserError(f"Cannot read {path} as sound: it is not a file.")
     try:
-        with contextlib.closing(_open(path)) as file:
-            if file.complaint and strict:
-                raise UserError(
-                    f"{path} is truncated, or its header is wrong: "
-                    f"{file.complaint}. Copy or make the file again."
-                )
+        complaint, patches = _wrong_length(path)
+        if strict:
+            _refuse(path, complaint)
+        with contextlib.closing(_open(path, complaint, patches)) as file:
+            if strict:
+                _refuse(path, file.complaint)
             yield file
     except (
         soundfile.LibsndfileError,
@@ -108,6 +143,14 @@ def opened(path, strict=True):
         raise _unreadable(path, error) from error
 
 
+def _refuse(path, complaint):
+    if complaint:
+        raise UserError(
+            f"{path} is truncated, or its header is wrong: {complaint}. Copy "
+            "or make the file again."
+        )
+
+
 def _unreadable(path, error):
     why = str(error).rstrip(".")
     return UserError(
@@ -115,14 +158,20 @@ def _unreadable(path, error):
     )
 
 
-def _open(path):
+def _open(path, complaint, patches):
     """A file as libsndfile opens it, or else ffmpeg."""
-    complaint, options = _wrong_length(path)
-    if options:
-        return DecodedSound(path, options, complaint)
     try:
-        return Sndfile(str(path), complaint)
-    except soundfile.LibsndfileError as error:
+        if patches and os.path.getsize(path) > COUNTER:
+            return DecodedSound(path, LOOSE, complaint)
+        file = Sndfile(str(path), complaint, patches)
+        if file.frames < UNKNOWN:
+            return file
+        file.close()  # FLAC that was written to a pipe
+        return DecodedSound(path)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        # TypeError: a suffix for which soundfile wants to be told the rest
+        if "No 'data' chunk" in str(error):  # ffmpeg would look for it long
+            raise
         try:
             return DecodedSound(path)
         except UserError as other:
@@ -132,51 +181,84 @@ def _open(path):
             raise _unreadable(path, error) from other
 
 
+class Patched:
+    """A binary file in which some places read otherwise, for `soundfile`."""
+
+    def __init__(self, path, patches):
+        self.file = open(path, "rb")
+        self.patches = patches
+        self.seek, self.tell = self.file.seek, self.file.tell
+        self.close = self.file.close
+
+    def read(self, size=-1):
+        """The next bytes."""
+        start = self.tell()
+        content = bytearray(self.file.read(size))
+        for place, patch in self.patches.items():
+            for offset, byte in enumerate(patch, place - start):
+                if 0 <= offset < len(content):
+                    content[offset] = byte
+        return bytes(content)
+
+
 def _wrong_length(path):
-    """How the header of a WAV file is wrong about its length, or "", and with
-    what options ffmpeg reads it if libsndfile would not read all of it.
+    """How the header of a WAV file is wrong about its length, or "", and the
+    patches with which all of it is read, if libsndfile would not.
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        form, _, kind = struct.unpack("<4sI4s", file.read(12).ljust(12))
-        if form not in (b"RIFF", b"RF64") or kind != b"WAVE":
-            return "", ()
+        form, kind = struct.unpack("<4s4x4s", file.read(12).ljust(12))
+        if form not in (b"RIFF", b"RIFX", b"RF64") or kind != b"WAVE":
+            return "", None
+        order = ">" if form == b"RIFX" else "<"
         said = long_form = None
-        for name, length in _chunks(file):
+        for name, length in _chunks(file, order):
             if name == b"ds64":  # the lengths of a file that has RF64
+                long_place = file.tell() + 8
                 long_form = struct.unpack("<8xQ", file.read(16).ljust(16))[0]
             if name == b"data":
                 said = long_form if length == 0xFFFFFFFF else length
                 break
-        if said is None or (form == b"RIFF" and said >= STREAMED):
-            return "", ()
-        there = size - file.tell()
-        complaint = f"it says {said} bytes of sound, and there are {there}"
+        if said is None:
+            return "", None
+        start = file.tell()
+        there = size - start
         if said > there:
-            return complaint, ()
+            if form != b"RF64" and said >= STREAMED:
+                return "", None
+            return _lengths(said, there), None
         file.seek(said + said % 2, os.SEEK_CUR)
         rest = size - file.tell()
         # What is short may be anything, such as the tag of a player.
-        short = rest < 1024 or rest < said / 100
-        if (said or not rest) and (short or _are_chunks(file, rest)):
-            return "", ()
-        return complaint, LOOSE
+        short = said and rest < JUNK
+        if rest < 1 or short or _are_chunks(file, order, rest):
+            return "", None
+        patches = {start - 4: b"\xff" * 4}
+        if long_form is not None:
+            patches = {long_place: struct.pack("<Q", there)}
+        return _lengths(said, there), patches
 
 
-def _chunks(file):
-    """The name and length of each chunk of a WAV file; the file is where the
-    chunk's content begins.
+def _lengths(said, there):
+    return f"it says {said} bytes of sound, and there are {there}"
+
+
+def _chunks(file, order):
+    """The name and length of each chunk of a WAV file, up to what is none; the
+    file is where the chunk's content begins.
     """
-    while len(head := file.read(8)) == 8:
-        name, length = struct.unpack("<4sI", head)
+    while len(head := file.read(8)) == 8 and _is_name(head[:4]):
+        name, length = struct.unpack(f"{order}4sI", head)
         place = file.tell()
         yield name, length
         file.seek(place + length + length % 2)
 
 
-def _are_chunks(file, rest):
-    """Whether chunks are all that follows, by their names and lengths."""
-    return all(
-        name.isascii() and name.decode().isprintable() and length <= rest
-        for name, length in _chunks(file)
-    )
+def _is_name(name):
+    return name.isascii() and name.decode().isprintable()
+
+
+def _are_chunks(file, order, rest):
+    """Whether what follows begins with a chunk, by its name and length."""
+    first = next(_chunks(file, order), None)
+    return first is not None and first[1] <= rest

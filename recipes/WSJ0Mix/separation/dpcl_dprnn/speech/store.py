@@ -80,7 +80,9 @@ class JoinedStores:
         return store.read(index - self.starts[number], start, length)
 
 
-def open_store(speech, names, rate, folder, channel=None, jobs=None):
+def open_store(
+    speech, names, rate, folder, channel=None, rumble=False, jobs=None
+):
     """Decode utterances, or find that it has been done.
 
     Arguments
@@ -96,6 +98,8 @@ def open_store(speech, names, rate, folder, channel=None, jobs=None):
         Stores of other utterances and rates may lie there too.
     channel : int, optional
         The channel to take of files that have several.
+    rumble : bool
+        Whether to keep what is below speech, as of impulse responses.
     jobs : int, optional
         Processes; as many as there are cores by default.
 
@@ -109,7 +113,7 @@ def open_store(speech, names, rate, folder, channel=None, jobs=None):
         When an utterance cannot be read or is silent, or the disk is full.
     """
     speech = pathlib.Path(os.path.abspath(speech))
-    key = f"{FORMAT} {speech} {rate} {channel}\n"
+    key = f"{FORMAT} {speech} {rate} {channel} {rumble}\n"
     digest = hashlib.sha256(os.fsencode(key))
     for name in names:
         try:
@@ -128,7 +132,7 @@ def open_store(speech, names, rate, folder, channel=None, jobs=None):
             return store
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not whole
-    tasks = [(str(speech / name), rate, channel) for name in names]
+    tasks = [(str(speech / name), rate, channel, rumble) for name in names]
     work = parallel_map(_decode, tasks, "file", jobs, name="decoding")
     _write_store(path, rate, names, work)
     return SpeechStore(path)
@@ -160,7 +164,7 @@ def _decode(task):
     """The samples, at full scale whatever they were, their level and the
     file's rate.
     """
-    file, rate, channel = task
+    file, rate, channel, rumble = task
     if channel is None:
         samples, file_rate = read_utterance(file)
     else:
@@ -168,7 +172,7 @@ def _decode(task):
         if not len(samples):
             raise UserError(f"{file} is empty. Replace or remove the file.")
     samples = resample(samples.astype(np.float64), file_rate, rate)
-    if channel is None:  # of speech: an impulse response would ring
+    if not rumble:
         samples = without_rumble(samples, rate)
     samples *= 32767 / (np.abs(samples).max() or 1.0)
     samples = np.round(samples).astype(np.int16)

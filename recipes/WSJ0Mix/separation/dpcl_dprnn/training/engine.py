@@ -235,28 +235,36 @@ class Engine(sb.Brain):
                 self.sums.shares = self.gradient_shares()
             self.weighted = {}  # which hold the graph
             self.scaler.scale(loss * share).backward()
-        value = loss.detach().cpu()
         self.names += batch.id
-        if not torch.isfinite(value):
-            self.suspects += self.not_finite(batch)
         if should_step:
-            self.optimizers_step()
+            value = self.optimizers_step(batch, loss.detach())
+        else:
+            value = loss.detach().cpu()
+            self.suspect(batch, value)
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return value
 
-    def optimizers_step(self):
-        """Step, unless a process has seen a loss that is not finite.
+    def suspect(self, batch, value):
+        """Keep the utterances of a loss, on the CPU, that is not finite."""
+        if not torch.isfinite(value):
+            self.suspects += self.not_finite(batch)
+
+    def optimizers_step(self, batch, loss):
+        """Step, unless a process has seen a loss that is not finite. Return
+        that of the step's last batch, on the CPU.
 
         All processes decide alike, also on whether to save and to stop.
         """
         optimizers = self.freeze_optimizers(self.optimizers_dict).values()
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-        norm = float(  # the one wait for it
-            torch.nn.utils.clip_grad_norm_(
-                self.modules.parameters(), self.clip.limit(self.max_grad_norm)
-            )
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.modules.parameters(), self.clip.limit(self.max_grad_norm)
         )
+        # The one wait of a step for its device
+        loss, norm = torch.stack([loss.to(norm), norm]).cpu()
+        self.suspect(batch, loss)
+        norm = float(norm)
         self.steps_since += 1
         # Of fp16, which overflows now and then, the scaler takes care, until
         # it can scale no further down.
@@ -286,6 +294,7 @@ class Engine(sb.Brain):
         self.optimizer_step += 1
         self.stepped = self.step
         self.names, self.suspects = [], []
+        return loss
 
     def wish(self):
         """What this process would do after the step."""

@@ -1,6 +1,7 @@
 """The mask head as an ONNX file, for programs without Python or PyTorch."""
 
 import contextlib
+import copy
 import io
 import logging
 import pathlib
@@ -41,7 +42,7 @@ class MaskPath(torch.nn.Module):
 
     def __init__(self, unmixer, sample_rate):
         super().__init__()
-        self.separator = unmixer.separator
+        self.separator = copy.deepcopy(unmixer.separator)
         self.consistent = unmixer.mixture_consistency
         if "masks" not in self.separator.heads:
             raise UserError(
@@ -106,6 +107,10 @@ def export_onnx(separator, path, seconds=None):
         When a package is missing, the model cannot be exported so, or the
         file gives other voices.
     """
+    if seconds is not None and seconds < SHORTEST:
+        raise UserError(
+            f"The length is {seconds} s; {SHORTEST} s or more are needed."
+        )
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -181,9 +186,10 @@ def _in_quiet():
     logger.setLevel(logging.ERROR)
     try:
         with (
-            warnings.catch_warnings(action="ignore"),
+            warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
         ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)

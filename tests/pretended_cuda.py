@@ -1,0 +1,137 @@
+"""CUDA without a GPU: tensors that have shapes, types and devices, no numbers.
+
+An operation that mixes devices raises, as it would on a GPU; what waits for the
+GPU, and what is sent to it, is kept.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import traceback
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import dpcl_dprnn
+
+PACKAGE = dpcl_dprnn.__path__[0].rpartition("/")[0]
+ONE = {torch.bool: True, torch.int64: 1, torch.int32: 1}
+
+
+class Watch(TorchDispatchMode):
+    """Keeps where the device is waited for, and where it is sent something."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits, self.sent = [], []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name, kwargs = function._schema.name, kwargs or {}
+        if name == "aten::_local_scalar_dense":  # item(), bool(), float()
+            if args[0].device.type == "cuda":
+                self.waits.append(_where())
+            return ONE.get(args[0].dtype, 1.0)
+        out = function(*args, **kwargs)
+        if name in ("aten::_to_copy", "aten::copy_"):
+            source = args[1] if name == "aten::copy_" else args[0]
+            there, here = source.device.type, out.device.type
+            if (there, here) == ("cuda", "cpu"):
+                self.waits.append(_where())
+            if (there, here) == ("cpu", "cuda"):
+                self.sent.append(_where())
+        return out
+
+    def istft(self, input, length, **options):
+        """In place of PyTorch's, which looks at numbers, and waits for them:
+        whether its windows add up to more than 0.
+        """
+        self.waits.append(_where())
+        return torch.zeros(len(input), length, device=input.device)
+
+
+def _where():
+    """The line of ours that an operation was called from."""
+    for frame in reversed(traceback.extract_stack()):
+        if frame.filename.startswith(PACKAGE):
+            place = frame.filename.removeprefix(PACKAGE + "/")
+            return f"{place}:{frame.lineno} {frame.line}"
+    return "elsewhere"
+
+
+def in_a_child(test):
+    """Run a test in a process of its own: once PyTorch has pretended, it has
+    threads, and no process that goes backwards can be forked any more.
+    """
+
+    @functools.wraps(test)
+    def run(**arguments):
+        context = multiprocessing.get_context("fork")
+        said = context.SimpleQueue()
+        child = context.Process(target=_tell, args=(test, arguments, said))
+        child.start()
+        child.join()
+        assert not said.empty(), child.exitcode
+        error = said.get()
+        assert not error, error
+
+    return run
+
+
+def _tell(test, arguments, said):
+    error = ""
+    try:
+        test(**arguments)
+    except BaseException:
+        error = traceback.format_exc()[-3000:]
+    said.put(error)
+
+
+@contextlib.contextmanager
+def pretended_cuda(*modules, beside=()):
+    """Have modules on pretended CUDA within the block, and give a `Watch`. Those
+    beside them are pretended on the CPU.
+
+    PyTorch's engine does not go backwards there without a GPU: gradients have
+    their shapes all the same.
+    """
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False  # which asks the driver
+    try:
+        with FakeTensorMode():
+            for module in (*modules, *beside):
+                device = "cuda" if module in modules else "cpu"
+                for part in module.modules():
+                    # SpeechBrain's windows are plain attributes.
+                    for each in (part._parameters, part._buffers, vars(part)):
+                        _pretend(each, device)
+            parameters = [p for m in modules for p in m.parameters()]
+            with Watch() as watch, pytest.MonkeyPatch.context() as patch:
+                patch.setattr(
+                    torch.Tensor, "backward", lambda _: _fill(parameters)
+                )
+                patch.setattr(torch.autograd, "grad", _gradients)
+                patch.setattr(torch, "istft", watch.istft)
+                yield watch
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
+def _fill(parameters):
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter)
+
+
+def _gradients(_, inputs, **options):
+    return [torch.empty_like(each) for each in inputs]
+
+
+def _pretend(tensors, device):
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        fake = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        if isinstance(tensor, torch.nn.Parameter):
+            fake = torch.nn.Parameter(fake, tensor.requires_grad)
+        tensors[name] = fake
