@@ -323,9 +323,22 @@ def test_one_channel_of_noise(speech):
     with refused(r"noise\.wav has 2 channels"):
         open_here(speech, ["noise.wav"])
     for channel in (0, 1):
-        read = open_here(speech, ["noise.wav"], channel=channel).read(0)
+        options = {"channel": channel, "rumble": True}
+        read = open_here(speech, ["noise.wav"], **options).read(0)
         wanted = noise[:, channel] * (LOUDEST / np.abs(noise[:, channel]).max())
         assert np.abs(read - wanted).max() <= 0.6 / 32768
+
+
+def test_noise_has_no_rumble(speech):
+    """But impulse responses keep theirs."""
+    noise = burst(1, 4000)
+    soundfile.write(speech / "noise.wav", noise + 0.2, RATE)
+    read = open_here(speech, ["noise.wav"], channel=0).read(0)
+    wanted = without_rumble(noise, RATE)
+    wanted *= LOUDEST / np.abs(wanted).max()
+    assert np.abs(read - wanted).max() < 1e-3
+    kept = open_here(speech, ["noise.wav"], channel=0, rumble=True).read(0)
+    assert kept.mean() > 0.1
 
 
 def test_silent_noise_is_allowed(speech):

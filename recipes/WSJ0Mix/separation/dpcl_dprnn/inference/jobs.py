@@ -338,23 +338,24 @@ def _in_folder(folder, target):
         if path not in voices:
             below = path.relative_to(folder).parent
             yield Job(str(path), path, target and target / below, path.stem)
-    written = target.resolve() if target else None
     others = tuple(
         path
         for path in every
         if path.suffix.lower() not in SUFFIXES
-        and (
-            written == folder.resolve() or written not in path.resolve().parents
-        )
-        and not (
-            path.suffix in BESIDE
-            and CHANNEL.sub("", str(path.with_suffix(""))) in stems
-        )
+        and not _is_own(path, folder, target, stems)
     )
     if others:
         yield Job(str(folder), passed_over=others)
     if len(paths) == len(voices) and not locked:
         raise UserError(f"{folder} has no sound files.")
+
+
+def _is_own(path, folder, target, stems):
+    """Whether a file that is no sound is one that this program wrote."""
+    if target and folder.resolve() in target.resolve().parents:
+        return target.resolve() in path.resolve().parents
+    stem = CHANNEL.sub("", str(path.with_suffix("")))
+    return path.suffix in BESIDE and stem in stems
 
 
 def _voices_of_before(folder, paths, target):

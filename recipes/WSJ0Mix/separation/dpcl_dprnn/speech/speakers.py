@@ -31,7 +31,9 @@ SPLIT_FOLDERS = {
 SPEECH_SUFFIXES = (".wv1", ".sph", ".flac", ".wav") + tuple(
     sorted((SNDFILE_SUFFIXES | FFMPEG_SUFFIXES) - {".flac", ".wav"})
 )
-MIXTURE = re.compile(r"mix(ed|ture)?(_.*)?", re.IGNORECASE)  # stems of files
+MIXTURE = re.compile(
+    r"(mix|mixed|mixture)(_.*)?", re.IGNORECASE
+)  # stems of files
 SOURCE = re.compile(r"(s|spk|source)_?[12]", re.IGNORECASE)
 MOST_GROUPS = (
     30  # speakers, of whom there are few enough to be dialects or sexes
