@@ -71,8 +71,9 @@ def in_a_child(test):
         said = context.SimpleQueue()
         child = context.Process(target=_tell, args=(test, arguments, said))
         child.start()
-        child.join()
-        assert not said.empty(), child.exitcode
+        child.join(timeout=100)
+        child.kill()
+        assert not said.empty(), f"ended or hung: {child.exitcode}"
         error = said.get()
         assert not error, error
 
@@ -80,6 +81,7 @@ def in_a_child(test):
 
 
 def _tell(test, arguments, said):
+    torch.set_num_threads(1)  # a fork has none of its parent's others
     error = ""
     try:
         test(**arguments)
