@@ -45,10 +45,10 @@ def make_batch(count, size=3):
     )
 
 
-@pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("system", SYSTEMS)
 @in_a_child
-def test_a_step(system, count):
+def test_a_step(system):
+    count = 3 if system == "voices" else 2
     brain = make_brain(system, count)
     mixing = brain.hparams.train_mixing
     beside = []  # what SpeechBrain moves when it is first used
