@@ -277,7 +277,7 @@ def test_noises_in_folders_of_splits(flip, flat, tmp_path, make):
     assert heard == (pairs[::-1] if flip else pairs)
     for path in (tmp_path / "noise" / "cv").rglob("*.wav"):
         path.unlink()
-    with refused("noise_folder: .*noise has no WAV"):
+    with refused("noise_folder: .*noise has no sound files"):
         make(flat[0], settings)
 
 

@@ -192,7 +192,7 @@ def _open_sounds(settings, name, sample_rate, cache, seed):
         if len(every) >= len(folders):
             files = divide(every, max(1, len(every) // 10), seed)
     if not all(files.values()):
-        raise UserError(f"{key}: {folder} has no WAV or FLAC files.")
+        raise UserError(f"{key}: {folder} has no sound files.")
     stores = {}
     for split, paths in files.items():
         names = sorted(path.relative_to(folder).as_posix() for path in paths)

@@ -32,8 +32,9 @@ def is_sphere(path):
 
 
 def speech_info(path):
-    """The `AudioInfo` of a WAV, FLAC or SPHERE file, whatever its suffix, from
-    its header; format `NIST` and subtype `SHORTEN` where that is so.
+    """The `AudioInfo` of a sound file of any kind, whatever its suffix; of one of
+    SPHERE by its header, with format `NIST` and subtype `SHORTEN` where that is
+    so.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def speech_info(path):
 
 
 def read_speech(path):
-    """Read a mono WAV, FLAC or SPHERE file, whatever its suffix.
+    """Read a mono sound file of any kind, SPHERE too, whatever its suffix.
 
     Returns
     -------

@@ -200,7 +200,8 @@ def _utterances(speech, folders, level):
             *(speech, short, SHORTEST),
         )
     if passed:
-        logger.info("%s: passed over %s.", folders[0], in_words(passed))
+        where = ", ".join(map(str, folders))
+        logger.info("%s: passed over %s.", where, in_words(passed))
     found = {name: sorted(found[name]) for name in sorted(found)}
     if doubt := folders_below(speech, found):
         logger.warning("%s", doubt)
