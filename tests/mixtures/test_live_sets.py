@@ -467,7 +467,7 @@ def test_unfit_sounds_are_named(name, flat, tmp_path, make):
         make(flat[0], {name: str(folder)})
     folder.mkdir()
     (folder / "readme.txt").write_text("no sound")
-    with refused(f"{name}: .*sounds has no WAV"):
+    with refused(f"{name}: .*sounds has no sound files"):
         make(flat[0], {name: str(folder)})
     (folder / "broken.wav").write_bytes(b"garbage" * 100)
     with refused("broken.wav"):
