@@ -48,6 +48,18 @@ def test_stft_round_trip_is_identity(length, device):
     torch.testing.assert_close(y, x, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("n_fft, hop", [(256, 64), (256, 128), (48, 20)])
+def test_inverse_of_any_spectrum_is_that_of_pytorch(n_fft, hop, device):
+    """Also of one that is no transform of a signal, as masked ones are."""
+    encoder, decoder = STFTEncoder(n_fft, hop), STFTDecoder(n_fft, hop)
+    mask = torch.rand(3, n_fft // 2 + 1, encoder.frames(1000), device=device)
+    masked = mask * encoder.to(device)(torch.randn(3, 1000, device=device))
+    window = torch.hann_window(n_fft, device=device)
+    expected = torch.istft(masked, n_fft, hop, window=window, length=1000)
+    decoded = decoder.to(device)(masked, length=1000)
+    torch.testing.assert_close(decoded, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_stft_frame_is_a_windowed_transform_centred_on_its_sample(device):
     n_fft, hop, frame = 32, 8, 5
     x = torch.randn(1, 200, device=device)

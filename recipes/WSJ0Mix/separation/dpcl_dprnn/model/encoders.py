@@ -17,7 +17,7 @@ See model.py for the alphabet of axes.
 import torch
 import torch.nn.functional as F
 from speechbrain.lobes.models.dual_path import Encoder as _StockEncoder
-from speechbrain.processing.features import ISTFT, STFT
+from speechbrain.processing.features import STFT
 
 
 class LearnedEncoder(_StockEncoder):
@@ -196,6 +196,10 @@ class STFTEncoder(torch.nn.Module):
 class STFTDecoder(torch.nn.Module):
     """Inverse short-time Fourier transform for `STFTEncoder`.
 
+    The least-squares estimate of a signal from its frames (Griffin & Lim,
+    1984, eq. 6). PyTorch's own, which SpeechBrain's calls, waits for its device
+    to see whether the windows add up to more than 0: those of `STFTEncoder` do.
+
     Arguments
     ---------
     n_fft : int
@@ -213,13 +217,9 @@ class STFTDecoder(torch.nn.Module):
 
     def __init__(self, n_fft=256, hop=64):
         super().__init__()
-        self.istft = ISTFT(
-            n_fft=n_fft,
-            sample_rate=1000,  # sizes in samples, as in STFTEncoder
-            win_length=n_fft,
-            hop_length=hop,
-            window_fn=torch.hann_window,
-        )
+        self.hop = hop
+        window = torch.hann_window(n_fft)
+        self.register_buffer("window", window, persistent=False)
 
     def forward(self, representation, length):
         """Decode to waveforms.
@@ -234,5 +234,15 @@ class STFTDecoder(torch.nn.Module):
         -------
         torch.Tensor, [B, T]
         """
-        spectrum = torch.view_as_real(representation.transpose(1, 2))
-        return self.istft(spectrum, sig_length=length)
+        n_fft = len(self.window)
+        frames = torch.fft.irfft(representation, n=n_fft, dim=1)
+        frames = frames * self.window[:, None]  # [B, n_fft, L]
+        squares = self.window.square()[:, None].expand(frames.shape[1:])
+        added = F.fold(
+            torch.cat([frames, squares[None]]),
+            output_size=(1, (frames.shape[-1] - 1) * self.hop + n_fft),
+            kernel_size=(1, n_fft),
+            stride=(1, self.hop),
+        )
+        added = added.flatten(1)[:, n_fft // 2 :][:, :length]
+        return added[:-1] / added[-1]
