@@ -9,22 +9,27 @@ import functools
 import multiprocessing
 import traceback
 
+import numpy as np
 import pytest
 import torch
+import torch._dynamo  # or each child would import it, for two seconds
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpcl_dprnn
 
 PACKAGE = dpcl_dprnn.__path__[0].rpartition("/")[0]
-ONE = {torch.bool: True, torch.int64: 1, torch.int32: 1}
 
 
 class Watch(TorchDispatchMode):
-    """Keeps where the device is waited for, and where it is sent something."""
+    """Keeps where the device is waited for, and where it is sent something.
 
-    def __init__(self):
+    Whoever asks for a number gets 1.0, True, or the `integer`.
+    """
+
+    def __init__(self, integer=1):
         super().__init__()
+        self.numbers = {torch.bool: True, torch.int64: integer}
         self.waits, self.sent = [], []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -32,7 +37,7 @@ class Watch(TorchDispatchMode):
         if name == "aten::_local_scalar_dense":  # item(), bool(), float()
             if args[0].device.type == "cuda":
                 self.waits.append(_where())
-            return ONE.get(args[0].dtype, 1.0)
+            return self.numbers.get(args[0].dtype, 1.0)
         out = function(*args, **kwargs)
         if name in ("aten::_to_copy", "aten::copy_"):
             source = args[1] if name == "aten::copy_" else args[0]
@@ -79,14 +84,14 @@ def _tell(test, arguments, said):
     try:
         test(**arguments)
     except BaseException:
-        error = traceback.format_exc()[-3000:]
+        error = traceback.format_exc()[-9000:]
     said.put(error)
 
 
 @contextlib.contextmanager
-def pretended_cuda(*modules, beside=()):
-    """Have modules on pretended CUDA within the block, and give a `Watch`. Those
-    beside them are pretended on the CPU.
+def pretended_cuda(*modules, beside=(), integer=1):
+    """Have modules on pretended CUDA within the block, and give a `Watch`, which
+    takes an `integer`. Those beside them are pretended on the CPU.
 
     PyTorch's engine does not go backwards there without a GPU: gradients have
     their shapes all the same.
@@ -94,7 +99,7 @@ def pretended_cuda(*modules, beside=()):
     before = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = False  # which asks the driver
     try:
-        with FakeTensorMode():
+        with FakeTensorMode(allow_non_fake_inputs=True):
             for module in (*modules, *beside):
                 device = "cuda" if module in modules else "cpu"
                 for part in module.modules():
@@ -102,11 +107,12 @@ def pretended_cuda(*modules, beside=()):
                     for each in (part._parameters, part._buffers, vars(part)):
                         _pretend(each, device)
             parameters = [p for m in modules for p in m.parameters()]
-            with Watch() as watch, pytest.MonkeyPatch.context() as patch:
+            with Watch(integer) as watch, pytest.MonkeyPatch.context() as patch:
                 patch.setattr(
                     torch.Tensor, "backward", lambda _: _fill(parameters)
                 )
                 patch.setattr(torch.autograd, "grad", _gradients)
+                patch.setattr(torch.Tensor, "numpy", _numbers)
                 yield watch
     finally:
         torch.backends.cudnn.enabled = before
@@ -119,6 +125,14 @@ def _fill(parameters):
 
 def _gradients(_, inputs, **options):
     return [torch.empty_like(each) for each in inputs]
+
+
+def _numbers(tensor):
+    """Ones, in place of numbers that do not exist."""
+    if tensor.device.type != "cpu":
+        raise TypeError("can't convert a tensor of CUDA to numpy")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return np.ones(tensor.shape, dtype)
 
 
 def _pretend(tensors, device):

@@ -2,17 +2,23 @@
 waits for one more than once, nor sends it anything but the batch.
 """
 
+import collections
+import dataclasses
 import types
 
+import numpy as np
 import pytest
 import speechbrain as sb
 import torch
-from model_folder import HPARAMS, _load
+from model_folder import COUNTING, HPARAMS, _load
 from pretended_cuda import in_a_child, pretended_cuda
 from speechbrain.dataio.batch import PaddedBatch
 
 import train
+from dpcl_dprnn.evaluation import scoring
+from dpcl_dprnn.unmixing.windows import separate_windows
 
+LENGTH = 2000  # samples
 SYSTEMS = sorted(path.stem for path in HPARAMS.glob("*.yaml"))
 
 
@@ -29,18 +35,34 @@ def make_brain(system, count):
     )
 
 
-def make_batch(count, size=3):
-    """Mixtures of several lengths, of so many speakers."""
+def make_batch(count):
+    """Mixtures of so many speakers; none of their numbers can be told."""
     return PaddedBatch(
         [
             {
                 "id": f"u{n}",
-                "mixture": torch.zeros(4000 - 100 * n),
-                "sources": torch.zeros(4000 - 100 * n, count),
+                "mixture": torch.zeros(LENGTH),
+                "sources": torch.zeros(LENGTH, count),
             }
-            for n in range(size)
+            for n in range(3)
         ]
     )
+
+
+def assert_the_batch(sent):
+    """Whether it alone was sent: two tensors with their lengths, in shares of
+    the longest and in samples.
+    """
+    places = collections.Counter(place.split(":")[0] for place in sent)
+    assert places == {"train.py": 5}
+
+
+def assert_lines(places, starts, times):
+    """Whether the lines of code at places, each so often, start so."""
+    lines = [place.split(" ", 1)[1] for place in places]
+    assert len(lines) == times * len(starts), lines
+    for line in lines:
+        assert line.startswith(tuple(starts)), line
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -57,35 +79,90 @@ def test_a_step(system):
         brain.averaged.follow(brain.separator)
         brain.init_optimizers()
         brain.on_stage_start(sb.Stage.TRAIN, 1)
-        batch = make_batch(count)
         brain.step = 1  # in which shares of the gradient are told, too
-        brain.fit_batch(batch)
-        first = set(watch.sent)
-        assert {"train.py"} <= {place.split(":")[0] for place in first}
+        brain.fit_batch(make_batch(count))
         for brain.step in (2, 3):
             watch.waits.clear()
             watch.sent.clear()
-            value = brain.fit_batch(batch)
+            value = brain.fit_batch(make_batch(count))
             assert value.device.type == "cpu"
             (wait,) = watch.waits
             assert "engine.py" in wait and ".cpu()" in wait
-            assert watch.sent == []
+            assert_the_batch(watch.sent)
         gradients = [p.grad for p in brain.separator.parameters()]
         assert all(each is None for each in gradients)  # stepped
 
 
 # Packing sequences takes numbers, of lengths on the CPU, which do not exist.
-@pytest.mark.parametrize("system", sorted({*SYSTEMS} - {"dpcl"}))
+SEPARATING = pytest.mark.parametrize("system", sorted({*SYSTEMS} - {"dpcl"}))
+
+
+@SEPARATING
 @in_a_child
-def test_signals_of_several_lengths(system):
-    """As in validation, and in use: no device is mixed or waited for."""
+def test_evaluation(system):
+    """Of validation the loss is waited for. The test set is separated by both
+    heads, and counted; what is scored beside, by the CPU, comes back.
+    """
     brain = make_brain(system, 2)
-    with pretended_cuda(brain.separator) as watch, torch.no_grad():
-        mixtures = [torch.zeros(n, device="cuda") for n in (4000, 3000)]
+    counting = COUNTING[:1] if system == "mini" else []
+    unmixer = dataclasses.replace(
+        brain.hparams.unmixer,
+        output_gains=[1.0, 1.0],
+        speaker_counting=counting,
+    )
+    scoring.audible = lambda sources: sources  # which is by their numbers
+    with pretended_cuda(brain.separator, integer=LENGTH) as watch:
+        brain.device = "cuda"
+        brain.modules.eval()
+        brain.evaluation = brain.hparams.evaluation(unmixer)
+        for _ in range(2):  # the second time nothing is new
+            watch.waits.clear()
+            watch.sent.clear()
+            brain.on_stage_start(sb.Stage.VALID, 1)
+            brain.evaluate_batch(make_batch(2), sb.Stage.VALID)
+        assert len(watch.waits) == 1  # SpeechBrain's, for the loss
+        assert_the_batch(watch.sent)
+        watch.waits.clear()
+        brain.on_stage_start(sb.Stage.TEST, 1)
+        brain.evaluate_batch(make_batch(2), sb.Stage.TEST)
+        heads = brain.separator.heads
+        assert list(brain.evaluation.scores) == list(heads)
+        back = ["sources =", "mixture =", *["estimates ="] * len(heads)]
+        if "kmeans" in heads:
+            back += ["embeddings[0].float().cpu().numpy(),", "weights[0]"]
+        if counting:
+            back += ["embeddings[0].float().cpu().numpy(), weights"] * 2
+        assert_lines(watch.waits[:-1], back, times=3)
+
+
+@SEPARATING
+@in_a_child
+def test_use(system):
+    """Signals of several lengths: nothing is waited for. In windows, one is
+    sent and its pieces come back.
+    """
+    brain = make_brain(system, 2)
+    unmixer = dataclasses.replace(
+        brain.hparams.unmixer, output_gains=[1.0, 1.0]
+    )
+    blocks = [np.zeros(750, np.float32)] * 4
+    brain.modules.eval()
+    with pretended_cuda(brain.separator) as watch:
+        mixtures = [torch.zeros(n, device="cuda") for n in (2000, 1500)]
         for each in brain.separator.separate_each(mixtures):
             for part in each:
                 assert part is None or part.device.type == "cuda"
         assert watch.waits == watch.sent == []
+        for head in brain.separator.heads:
+            watch.waits.clear()
+            watch.sent.clear()
+            voices = list(separate_windows(unmixer, blocks, 2, 1500, 250, head))
+            assert sum(each.shape[1] for each in voices) == 3000
+            back = {"masks": [], "kmeans": ["embeddings[0]", "weights[0]"]}
+            sums = ["None if sums"] * (len(brain.separator.heads) > 1)
+            assert_lines(watch.waits, ["pieces", *back[head], *sums], times=3)
+            there = {"masks": "gains =", "kmeans": "masks ="}[head]
+            assert_lines(watch.sent, ["mixture =", there], times=3)
 
 
 # What the test above finds, planted

@@ -53,14 +53,17 @@ class Separation(Engine):
         -------
         dict
             `mixture` [B, T], `sources` [B, C, T] and `lengths` [B] as they
-            were used, the `separated` of the `Separator`, and `each` of it
-            by itself, unless in training.
+            were used, the `samples` of each mixture that came, the
+            `separated` of the `Separator` and, unless in training, `each` of
+            it by itself.
         """
-        batch = batch.to(self.device)
-        mixture, relative = batch.mixture
-        sources = batch.sources.data.transpose(1, 2)
-        lengths = (relative * mixture.shape[1]).round().long()
-        each = None
+        padded, relative = batch.mixture
+        lengths = (relative * padded.shape[1]).round().long()
+        samples = lengths.tolist()  # while they are on the CPU
+        batch = batch.to(self.device, non_blocking=True)
+        mixture, sources = batch.mixture.data, batch.sources.data
+        sources = sources.transpose(1, 2)
+        lengths, each = lengths.to(self.device, non_blocking=True), None
         if stage == sb.Stage.TRAIN:
             mixing = self.hparams.train_mixing
             if mixing is not None:
@@ -69,7 +72,7 @@ class Separation(Engine):
             separated = self.modules.separator(mixture)
         else:
             each = self.separator.separate_each(
-                [x[:n] for x, n in zip(mixture, lengths.tolist(), strict=True)]
+                [x[:n] for x, n in zip(mixture, samples, strict=True)]
             )
             separated = stack(each)
         return {
@@ -78,6 +81,7 @@ class Separation(Engine):
             "lengths": lengths,
             "separated": separated,
             "each": each,
+            "samples": samples,
         }
 
     def compute_objectives(self, predictions, batch, stage):
@@ -105,7 +109,7 @@ class Separation(Engine):
 
     def score(self, predictions, ids):
         """Score all heads on each utterance of a batch."""
-        names = ("mixture", "sources", "lengths", "each")
+        names = ("mixture", "sources", "samples", "each")
         rows = zip(ids, *(predictions[name] for name in names), strict=True)
         for name, mixture, sources, length, separated in rows:
             self.evaluation.add(

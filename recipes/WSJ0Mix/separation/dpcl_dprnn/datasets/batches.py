@@ -4,6 +4,7 @@ import multiprocessing.util
 import signal
 
 import numpy as np
+import torch
 from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import DataLoader, Sampler
 
@@ -157,9 +158,9 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
 
 
 def make_loader(dataset, options):
-    """A loader of batches whose workers let SIGTERM to the process they serve,
-    with `options` of `torch.utils.data.DataLoader`; `UserError` when one is
-    none.
+    """A loader of batches, in memory that a GPU copies from without the CPU,
+    whose workers let SIGTERM to the process they serve; with `options` of
+    `torch.utils.data.DataLoader`. `UserError` when one is none.
     """
     multiprocessing.util.Finalize(None, end_workers, exitpriority=0)
     try:
@@ -167,7 +168,7 @@ def make_loader(dataset, options):
             dataset,
             collate_fn=PaddedBatch,
             worker_init_fn=ignore_sigterm,
-            **options,
+            **{"pin_memory": torch.cuda.is_available(), **options},
         )
     except (TypeError, ValueError) as error:
         options = {k: v for k, v in options.items() if k != "batch_sampler"}

@@ -35,20 +35,19 @@ def make_example(evaluation, item):
     """
     unmixer = evaluation.unmixer
     device = next(unmixer.separator.parameters()).device
-    mixture = item["mixture"].to(device)
-    sources = audible(item["sources"].T.to(device))
+    mixture, sources = item["mixture"].to(device), audible(item["sources"].T)
     (separated,) = unmixer.separator.separate_each([mixture])
     example = {
         "name": item["id"],
         "rate": evaluation.sample_rate,
         "mixture": mixture.cpu().numpy(),
-        "sources": sources.cpu().numpy(),
-        **evaluation.voices(mixture, sources, separated),
+        "sources": sources.numpy(),
+        **evaluation.voices(mixture, sources.numpy(), separated),
     }
     if separated.embeddings is not None:
         grid = unmixer.separator.grid_encoder
         weights = bin_weights(grid(mixture[None]), unmixer.threshold_db)[0]
-        owners = dominant_source(grid(sources)[None])[0]  # [L, F, C]
+        owners = dominant_source(grid(sources.to(device))[None])[0]  # [L, F, C]
         active = ((weights > 0) & owners.any(dim=-1)).nonzero()
         step = max(1, len(active) // POINTS)
         frames, bins = active[::step].T

@@ -105,13 +105,14 @@ class Evaluation:
         It is separated into as many voices as there are: silent sources do
         not count.
         """
-        sources = audible(sources)
-        voices = self.voices(mixture, sources, separated)
+        sources = audible(sources.cpu())
+        voices = self.voices(mixture, sources.numpy(), separated)
         counted = ("", "")
         if self.unmixer.speaker_counting:
             counted = self.unmixer.count(mixture, separated.embeddings)
-        ideal = ideal_voices(mixture, sources, self.sample_rate).cpu().numpy()
-        mixture, sources = mixture.cpu().numpy(), sources.cpu().numpy()
+        mixture = mixture.cpu()
+        ideal = ideal_voices(mixture, sources, self.sample_rate).numpy()
+        mixture, sources = mixture.numpy(), sources.numpy()
         if snt_id in self.audio_ids:
             for head, estimates in voices.items():
                 self._write_voices(head, snt_id, mixture, estimates)
@@ -156,7 +157,7 @@ class Evaluation:
         for head in self.unmixer.separator.heads:
             unmixed = self.unmixer.unmix(mixture, separated, len(sources), head)
             estimates = unmixed.voices.cpu().numpy()
-            order = assign(estimates, sources.cpu().numpy())
+            order = assign(estimates, sources)
             voices[head] = estimates[order]
         return voices
 

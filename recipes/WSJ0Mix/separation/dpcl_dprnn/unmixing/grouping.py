@@ -53,14 +53,14 @@ def group_alike(sums, count):
     Returns
     -------
     torch.Tensor, [P], int64
-        The voice of each piece, from 0 to C - 1.
+        The voice of each piece, from 0 to C - 1; on the CPU.
 
     Example
     -------
     >>> group_alike(torch.tensor([[1.0, 0.1], [0.0, 1.0], [2.0, 0.0]]), 2)
     tensor([0, 1, 0])
     """
-    groups, sums = [[index] for index in range(len(sums))], list(sums)
+    groups, sums = [[index] for index in range(len(sums))], list(sums.cpu())
     while len(groups) > count:
         directions = F.normalize(torch.stack(sums), dim=1)
         likeness = directions @ directions.T
