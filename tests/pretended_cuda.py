@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpcl_dprnn
+from dpcl_dprnn.training.machine import without_numbers
 
 PACKAGE = dpcl_dprnn.__path__[0].rpartition("/")[0]
 
@@ -102,10 +103,7 @@ def pretended_cuda(*modules, beside=(), integer=1):
         with FakeTensorMode(allow_non_fake_inputs=True):
             for module in (*modules, *beside):
                 device = "cuda" if module in modules else "cpu"
-                for part in module.modules():
-                    # SpeechBrain's windows are plain attributes.
-                    for each in (part._parameters, part._buffers, vars(part)):
-                        _pretend(each, device)
+                without_numbers(module, device)
             parameters = [p for m in modules for p in m.parameters()]
             with Watch(integer) as watch, pytest.MonkeyPatch.context() as patch:
                 patch.setattr(
@@ -133,13 +131,3 @@ def _numbers(tensor):
         raise TypeError("can't convert a tensor of CUDA to numpy")
     dtype = str(tensor.dtype).removeprefix("torch.")
     return np.ones(tensor.shape, dtype)
-
-
-def _pretend(tensors, device):
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        fake = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-        if isinstance(tensor, torch.nn.Parameter):
-            fake = torch.nn.Parameter(fake, tensor.requires_grad)
-        tensors[name] = fake

@@ -174,6 +174,38 @@ def test_bf16_masks_are_off_by_no_more_than_the_stock_ones(overlap, device):
     assert errors[0] < 1.5 * errors[1]
 
 
+@pytest.mark.parametrize("overlap", [True, False])
+def test_recomputed_blocks_have_the_same_gradients_in_less_memory(
+    overlap, device
+):
+    """Also by two backward passes, as for the shares of the gradient."""
+    features = torch.randn(2, FILTERS, 60, device=device)
+    results = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = build(
+            DualPathSeparator, overlap=overlap, recompute=recompute
+        ).to(device)
+        kept = {}
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            masks = model(features)[0]
+        loss, parameters = masks.square().sum(), list(model.parameters())
+        torch.autograd.grad(
+            loss, parameters, retain_graph=True, allow_unused=True
+        )
+        loss.backward()
+        grads = [p.grad for p in parameters if p.grad is not None]
+        results.append((sum(kept.values()), [masks, *grads]))
+    (all_of_it, expected), (less, found) = results
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    assert less < 0.5 * all_of_it
+
+
 @pytest.mark.parametrize("block", [rnn_block, transformer_block])
 def test_every_layer_has_initial_weights_of_its_own(block):
     model = build(DualPathSeparator, block)

@@ -303,3 +303,31 @@ def test_training_embeds_and_aims_at_every_second_frame(device):
         assert half.shape[:3] == embedded[True].shape[:3]
         # Weights: the loudest bin may be in a frame that is left out.
         torch.testing.assert_close(half * (whole[:, ::2] != 0), whole[:, ::2])
+
+
+@pytest.fixture
+def tf32_of():
+    """What has a say in TF32, which is afterwards as it was before."""
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [kind.allow_tf32 for kind in kinds]
+    yield kinds
+    for kind, allowed in zip(kinds, before, strict=True):
+        kind.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_separation_is_without_tf32(allowed, tf32_of, monkeypatch):
+    """Which SpeechBrain allows when it is imported; also after an error."""
+    for kind in tf32_of:
+        kind.allow_tf32 = allowed
+    separator, seen = build("masks", "cpu"), []
+
+    def look(features, grid_frames):
+        seen.extend(kind.allow_tf32 for kind in tf32_of)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(separator.model, "forward_each", look)
+    with pytest.raises(RuntimeError, match="seen"):
+        separator.separate_each([torch.zeros(800)])
+    assert seen == [False, False]
+    assert [kind.allow_tf32 for kind in tf32_of] == [allowed, allowed]

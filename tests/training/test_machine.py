@@ -1,14 +1,24 @@
 """Precision and memory."""
 
 import ctypes
+import pathlib
 import platform
 import types
 
 import pytest
 import torch
+from in_process import in_process
+from pretended_cuda import in_a_child
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
+import train
 from dpcl_dprnn.training import machine
-from dpcl_dprnn.training.machine import fastest_precision
+from dpcl_dprnn.training.machine import (
+    Counter,
+    count_costs,
+    fastest_precision,
+)
 
 
 def test_fastest_precision():
@@ -44,3 +54,72 @@ def test_reusing_memory_needs_no_glibc(monkeypatch):
 
     monkeypatch.setattr(machine.ctypes, "CDLL", fail)
     machine.reuse_memory()
+
+
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+SIZES = {"num_channels": 64, "hidden_size": 64, "num_filters": 64}
+
+
+@pytest.mark.parametrize(
+    "system, sizes, batch, seconds",
+    [
+        ("mini", SIZES, 2, 1.0),
+        ("mini", {**SIZES, "num_layers": 2}, 4, 2.0),
+        ("dpcl", {"hidden_size": 96, "num_layers": 2}, 3, 2.0),
+    ],
+)
+@in_a_child
+def test_costs_are_those_of_a_step(
+    system, sizes, batch, seconds, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import costs as benchmark
+
+    brain, again = (
+        benchmark.make_brain(system, tmp_path, **sizes) for _ in range(2)
+    )
+    samples = brain.separator.filled(round(8000 * seconds))
+    measured, lasting = benchmark.allocated(brain, batch, samples)
+    costs = count_costs(again, batch, samples)
+    assert costs.step == pytest.approx(measured, rel=0.1)
+    assert costs.lasting == pytest.approx(lasting, rel=0.02)
+    assert costs.lasting < costs.step_on_gpu < costs.step
+    parameters = sum(p.numel() for p in brain.separator.parameters())
+    assert costs.parameters == parameters
+
+
+@in_a_child
+def test_operations_of_an_lstm_are_those_of_its_products():
+    lstm = torch.nn.LSTM(24, 16, bidirectional=True)
+    found = []
+    for fused in (True, False):  # the products by themselves are PyTorch's
+        with (
+            torch.backends.mkldnn.flags(enabled=fused),
+            torch.no_grad(),
+            FlopCounterMode(
+                display=False, custom_mapping=machine.OPERATIONS
+            ) as counter,
+        ):
+            lstm(torch.zeros(10, 3, 24))
+        found.append(counter.get_total_flops())
+    assert found[0] == found[1] == 2 * 2 * 10 * 3 * 64 * (24 + 16)
+
+
+@in_a_child
+def test_memory_counts_while_it_is_used():
+    with FakeTensorMode(), Counter() as counter:
+        x = torch.zeros(1000)
+        y = x[10:].view(-1)  # the same memory
+        z = x + 1
+        del x, z
+        assert (counter.bytes, counter.most) == (4000, 8000)
+        del y
+        assert (counter.bytes, counter.most) == (0, 8000)
+
+
+@in_a_child
+def test_dry_run_takes_no_data(capsys):
+    hparams = str(pathlib.Path(train.__file__).parent / "hparams/voices.yaml")
+    in_process(train.run, hparams, "--dry_run", "--batch_size=3")
+    said = capsys.readouterr().out
+    assert "2.84 million" in said and "for each of 3 mixtures" in said

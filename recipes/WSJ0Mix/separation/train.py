@@ -5,7 +5,8 @@
 
 Everything else is set in the hparams file, and any of its keys on the command
 line (`--num_spks=3`). `--test_only` evaluates the best checkpoint of an
-earlier run. SpeechBrain's run options, such as `--device`, `--precision`,
+earlier run. `--dry_run` only tells what memory and time a system would take,
+without data. SpeechBrain's run options, such as `--device`, `--precision`,
 `--max_grad_norm`, `--nonfinite_patience` and `--grad_accumulation_factor`,
 may stand in either place. Several processes: `torchrun --nproc_per_node=N
 train.py ...`.
@@ -14,6 +15,7 @@ train.py ...`.
 import dataclasses
 import pathlib
 import sys
+import tempfile
 
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
@@ -31,7 +33,14 @@ from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
-from dpcl_dprnn.training.options import begin, check_evaluation, open_loggers
+from dpcl_dprnn.training.machine import WINDOW, count_costs
+from dpcl_dprnn.training.options import (
+    begin,
+    check_evaluation,
+    load_hparams,
+    open_loggers,
+    parse_command_line,
+)
 from dpcl_dprnn.unmixing.counting import calibrated
 
 
@@ -133,6 +142,8 @@ class Separation(Engine):
 
 def main(argv):
     """Prepare, train and evaluate, as the command line and hparams file say."""
+    if "--dry_run" in argv:
+        return dry_run([each for each in argv if each != "--dry_run"])
     with told_once():
         hparams_file, hparams, run_opts, settings = begin(argv)
         on_main(
@@ -290,6 +301,42 @@ def write_all(brain, utterances, settings):
         print(f"Listen:   {folder / 'separated'}")
     write_examples(evaluation, utterances)
     print(f"Report:   {write_report(folder)}")
+
+
+def dry_run(argv):
+    """Tell what a step and the use of a system would cost, in fp32."""
+    with tempfile.TemporaryDirectory() as folder:
+        hparams_file, _, overrides = parse_command_line(
+            [*argv, f"--output_folder={folder}"]
+        )
+        hparams, _ = load_hparams(hparams_file, overrides, data="none")
+        brain = Separation(
+            modules=hparams["modules"],
+            opt_class=hparams["optimizer"],
+            hparams=hparams | {"train_mixing": None},
+            run_opts={"device": "cpu"},
+            checkpointer=hparams["checkpointer"],
+            averaged=hparams["averaged_weights"],
+        )
+        batch, samples = hparams["batch_size"], training_crop(hparams)
+        costs = count_costs(brain, batch, samples)
+    fixed = costs.lasting / 1e6
+    seconds = samples / hparams["sample_rate"]
+    print(
+        f"Parameters     {costs.parameters / 1e6:.2f} million\n"
+        f"Multiply-adds  {costs.multiply_adds / 1e9:.2f} G to separate a second"
+    )
+    steps = {"a CPU": costs.step, "a GPU": costs.step_on_gpu}
+    for device, total in steps.items():
+        each = (total / 1e6 - fixed) / batch
+        print(
+            f"Step on {device}  {total / 1e6:.0f} MB: {fixed:.0f} MB, and "
+            f"{each:.0f} MB for each of {batch} mixtures of {seconds:.2f} s"
+        )
+    print(
+        f"Separation     {costs.separation / 1e6:.0f} MB, in windows of "
+        f"{WINDOW:.0f} s"
+    )
 
 
 def run(argv):

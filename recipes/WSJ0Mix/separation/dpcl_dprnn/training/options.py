@@ -199,12 +199,13 @@ def _is_flag(argument):
     return isinstance(RunOptions().as_dict().get(name), bool)
 
 
-def load_hparams(path, overrides):
+def load_hparams(path, overrides, data=None):
     """Read a HyperPyYAML file.
 
     Returns the hparams and the overrides, YAML, to which an empty `data_folder`
-    is added where a `speech_folder` does. A file or an override that is not
-    valid, or a key that is missing, is a `UserError`.
+    is added where a `speech_folder` does, and, for keys that are to be given
+    and are not, `data` if there is such a value. A file or an override that is
+    not valid, or a key that is missing, is a `UserError`.
     """
     # Of plots, that are not made. Its level would not do: SpeechBrain sets it.
     logging.getLogger("speechbrain.utils.train_logger").addFilter(
@@ -219,11 +220,15 @@ def load_hparams(path, overrides):
         keys, changes = YAML().load(text), YAML().load(overrides) or {}
         _check_keys(keys, changes, path)
         settings = {**keys, **changes}
-        tag = getattr(settings.get("data_folder"), "tag", None)
-        to_be_given = getattr(tag, "value", None) == "!PLACEHOLDER"
-        if settings.get("speech_folder") and to_be_given:
-            settings["data_folder"] = ""
-            overrides += '\ndata_folder: ""\n'
+        missing = [key for key in settings if _is_placeholder(settings[key])]
+        if data is not None:
+            given = dict.fromkeys(missing, data)
+        elif settings.get("speech_folder") and "data_folder" in missing:
+            given = {"data_folder": ""}
+        else:
+            given = {}
+        settings |= given
+        overrides += "".join(f'\n{key}: "{given[key]}"\n' for key in given)
         _check_values(settings, path)
         for old in moved_names(f"{text}\n{overrides}"):
             raise UserError(
@@ -241,6 +246,12 @@ def load_hparams(path, overrides):
         ) from error
     except BROKEN as error:
         raise UserError(_explain(error, path)) from error
+
+
+def _is_placeholder(value):
+    """Whether a value of a HyperPyYAML file is to be given by the user."""
+    tag = getattr(value, "tag", None)
+    return getattr(tag, "value", None) == "!PLACEHOLDER"
 
 
 def _check_keys(keys, overrides, path, within=""):

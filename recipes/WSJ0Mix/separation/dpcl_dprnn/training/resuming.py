@@ -19,7 +19,7 @@ FREE = set(
     """
     experiment_name output_folder save_folder train_log data_folder
     train_data valid_data test_data skip_prep speech_folder speech_cache
-    pretrained num_workers number_of_epochs total_steps max_minutes
+    pretrained num_workers recompute number_of_epochs total_steps max_minutes
     ckpt_interval_minutes ckpt_interval_steps nonfinite_patience
     early_stopping_epochs valid_dataloader_opts test_dataloader_opts
     scoring_workers mixture_consistency perceptual_scores num_audio kmeans
@@ -115,6 +115,8 @@ def flat(tree, prefix=""):
 def is_free(key):
     """Whether a run may go on with another value of a key."""
     first, _, rest = key.partition(".")
+    if first == "model":
+        return rest.partition(".")[0] == "recompute"
     if first == "dynamic_mixing":
         return rest in ("valid", "test")
     if first == "train_dataloader_opts":
