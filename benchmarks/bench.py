@@ -26,7 +26,8 @@ from figures import show, versions
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench.json"
 SYSTEMS = ("dprnn", "dpcl_dprnn", "dpcl_dprnn_stft", "dpcl")
-PRECISIONS = ("fp32", "bf16")  # of our training and separation
+MORE = ("mini", "voices")
+PRECISIONS = ("fp32", "bf16")  # of our training and separation, on a CPU
 LENGTHS = (1.0, 4.0, 15.0, 60.0, 300.0)  # seconds of audio
 SUITES = {
     "training": suites.training,
@@ -50,8 +51,10 @@ def parse_command_line(argv=None):
     usual = [name for name in SUITES if name != "growth"]
     others = "other hparams, such as num_layers=2; stock has the same sizes"
     add("--suite", nargs="+", choices=SUITES, default=usual)
-    add("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
-    add("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    add("--systems", nargs="+", choices=(*SYSTEMS, *MORE), default=SYSTEMS)
+    choices = (*PRECISIONS, "fp16")
+    add("--precision", nargs="+", choices=choices, default=PRECISIONS)
+    add("--compile", action="store_true", help="our systems, in training")
     add("--device", default="cpu")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU's")
     add("--repeats", type=int, default=5, help="turns of each")
@@ -62,7 +65,7 @@ def parse_command_line(argv=None):
     add("--set", nargs="+", metavar="KEY=VALUE", default=[], help=others)
     add("--json", type=pathlib.Path, default=OUT, help="all times and settings")
     args = parser.parse_args(argv)
-    known = set.union(*map(keys_of, (*SYSTEMS, *suites.OF_A_RANK)))
+    known = set.union(*map(keys_of, (*SYSTEMS, *MORE)))
     args.hparams = {}
     for word in args.set:
         key, found, value = word.partition("=")

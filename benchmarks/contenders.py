@@ -15,6 +15,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from signals import voices
 from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.autocast import AMPConfig
 
 RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
 sys.path.insert(0, str(RECIPE))
@@ -36,13 +37,14 @@ def load(system, folder, hparams):
     are in `hparams`, and a folder for what is written on the way.
     """
     known = keys_of(system)
-    overrides = {"data_folder": "none", "output_folder": str(folder)}
+    overrides = {"output_folder": str(folder)}
+    overrides |= dict.fromkeys(("data_folder", "speech_folder"), "none")
     overrides |= {key: hparams[key] for key in known & hparams.keys()}
     with open(RECIPE / "hparams" / f"{system}.yaml", encoding="utf-8") as file:
         return load_hyperpyyaml(file, overrides)
 
 
-def ready_brain(hparams, device, precision):
+def ready_brain(hparams, device, precision, compiled=False):
     """The recipe's own Brain, about to train."""
     if torch.device(device).type == "cpu":
         reuse_memory()  # as train.py does
@@ -53,6 +55,7 @@ def ready_brain(hparams, device, precision):
         run_opts={
             "device": device,
             "precision": precision,
+            "compile": compiled,
             "distributed_backend": "gloo",
         },
     )
@@ -62,10 +65,10 @@ def ready_brain(hparams, device, precision):
     return brain
 
 
-def our_training(system, precision, device, hparams, folder):
+def our_training(system, precision, device, hparams, folder, compiled=False):
     """A training step of one of the systems, by the recipe's own Brain."""
     hparams = load(system, folder, hparams)
-    brain = ready_brain(hparams, device, precision)
+    brain = ready_brain(hparams, device, precision, compiled)
 
     def make_input(seconds, batch):
         samples = round(seconds * hparams["sample_rate"])
@@ -89,13 +92,11 @@ def our_inference(system, precision, device, hparams, folder):
         reuse_memory()
     hparams = load(system, folder, hparams)
     separator = hparams["separator"].to(device).eval()
-    bf16 = torch.autocast(
-        torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"
-    )
+    if precision != "fp32":
+        separator.inference_dtype = AMPConfig.from_name(precision).dtype
 
     def separate(mixture):
-        with bf16:
-            return separator.separate_each(list(mixture))
+        return separator.separate_each(list(mixture))
 
     return separation_of(hparams, device, separate)
 

@@ -30,7 +30,7 @@ SIZES = (  # system, mixtures, seconds of each
 
 def make_brain(system, folder, **hparams):
     """The recipe's Brain on the CPU; batches are mixed no more."""
-    hparams = load(system, folder, {"speech_folder": "none", **hparams})
+    hparams = load(system, folder, hparams)
     hparams["train_mixing"] = None
     brain = ready_brain(hparams, "cpu", "fp32")
     brain.train_sampler = None

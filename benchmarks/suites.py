@@ -51,6 +51,8 @@ def ours(args, task, system, precision, **more):
     """One of our systems; see `theirs`, and `Contender` for `more`."""
     options = {"system": system, "precision": precision}
     options |= {"device": args.device, "hparams": args.hparams}
+    if task == "training":
+        options["compiled"] = args.compile
     settings = {"name": f"{system}.yaml {precision}", "threads": args.threads}
     make = getattr(contenders, f"our_{task}")
     return Contender(make=make, options=options, **{**settings, **more})

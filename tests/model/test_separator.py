@@ -305,6 +305,20 @@ def test_training_embeds_and_aims_at_every_second_frame(device):
         torch.testing.assert_close(half * (whole[:, ::2] != 0), whole[:, ::2])
 
 
+@EVERY_SYSTEM
+def test_a_gpu_separates_as_the_cpu(system, device):
+    if device.type == "cpu":
+        pytest.skip("compares a GPU with the CPU: --device cuda")
+    separator = build(system, "cpu")
+    mixtures = [torch.randn(n) for n in (800, 555)]
+    expected = separator.separate_each(mixtures)
+    found = separator.to(device).separate_each([x.to(device) for x in mixtures])
+    for one, other in zip(found, expected, strict=True):
+        for part, same in zip(one, other, strict=True):
+            if part is not None:
+                torch.testing.assert_close(part.cpu(), same, atol=1e-5, rtol=0)
+
+
 @pytest.fixture
 def tf32_of():
     """What has a say in TF32, which is afterwards as it was before."""

@@ -210,3 +210,39 @@ def test_an_unknown_key_is_an_error(capsys):
     with pytest.raises(SystemExit):
         bench.parse_command_line(["--set", "num_layer=1"])
     assert "num_layer=1: no hparams file has" in capsys.readouterr().err
+
+
+def test_card_goes_on_after_a_part_that_fails(tmp_path):
+    """Or takes too long; how each ended is kept after every one."""
+    import card
+
+    args = card.parse(["--speech", "voices", "--out", str(tmp_path)])
+    parts = card.Parts(args)
+    call = [sys.executable, "-c"]
+    for name, code, seconds in (
+        ("fails", "print('oh'); raise SystemExit(3)", 20),
+        ("hangs", "import time; time.sleep(60)", 1),
+        ("works", "import os; print(os.environ['WORD'])", 20),
+    ):
+        parts.run(name, [*call, code], seconds, env={"WORD": "fine"})
+        done = json.loads((tmp_path / "done.json").read_text("utf-8"))
+        assert list(done)[-1] == name
+    ended = [each["status"] for each in done.values()]
+    assert ended == [3, "too long", 0]
+    said = [(tmp_path / f"{n}.txt").read_text("utf-8") for n in done]
+    assert [each.strip() for each in said] == ["oh", "", "fine"]
+
+
+@pytest.mark.parametrize("small", [(), ("--small",)])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_figures_of_a_card_are_asked_for_rightly(small, device):
+    import bench
+    import card
+
+    args = card.parse(["--speech", "voices", "--device", device, *small])
+    commands = card.figures(args)
+    assert commands
+    for words, _ in commands.values():
+        asked = bench.parse_command_line(words)
+        assert asked.device == device
+        assert ("fp16" in asked.precision) <= (device == "cuda")

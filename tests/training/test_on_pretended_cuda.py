@@ -5,6 +5,7 @@ waits for one more than once, nor sends it anything but the batch.
 import collections
 import dataclasses
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -22,13 +23,13 @@ LENGTH = 2000  # samples
 SYSTEMS = sorted(path.stem for path in HPARAMS.glob("*.yaml"))
 
 
-def make_brain(system, count):
+def make_brain(system, count, device="cpu"):
     hparams, _, _ = _load(count, system, {})
     return train.Separation(
         modules=hparams["modules"],
         opt_class=hparams["optimizer"],
         hparams=hparams,
-        run_opts={"device": "cpu"},
+        run_opts={"device": device},
         checkpointer=hparams["checkpointer"],
         clip_quantile=0.5,
         averaged=hparams["averaged_weights"],
@@ -91,6 +92,30 @@ def test_a_step(system):
             assert_the_batch(watch.sent)
         gradients = [p.grad for p in brain.separator.parameters()]
         assert all(each is None for each in gradients)  # stepped
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_step_on_a_gpu(system, device):
+    """The same, where there is one, as its driver sees it."""
+    if device.type == "cpu":
+        pytest.skip("needs a GPU: --device cuda")
+    brain = make_brain(system, 2, str(device))
+    brain.train_sampler = None
+    brain.averaged.follow(brain.separator)
+    brain.init_optimizers()
+    brain.on_stage_start(sb.Stage.TRAIN, 1)
+    for brain.step in (1, 2):
+        brain.fit_batch(make_batch(2))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            brain.step = 3
+            brain.fit_batch(make_batch(2))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = [each for each in said if "synchronizing" in str(each.message)]
+    assert len(waits) == 1, [str(each.message) for each in waits]
 
 
 # Packing sequences takes numbers, of lengths on the CPU, which do not exist.
