@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from dpcl_dprnn.model import clustering
 from dpcl_dprnn.model.clustering import kmeans_masks
 
 
@@ -33,6 +34,15 @@ def test_planted_clusters_are_found(num_spks):
     masks = kmeans_masks(embeddings, weights, num_spks)
     assert masks.dtype == np.float32
     assert same_up_to_order(masks, expected)
+
+
+def test_starts_on_some_points_find_what_those_on_all_do(monkeypatch):
+    embeddings, weights, _ = planted(3, noise=0.3, frames=1000)
+    assert weights.size > 2 * clustering.MOST
+    few = kmeans_masks(embeddings, weights, 3, softness=3.0)
+    monkeypatch.setattr(clustering, "MOST", weights.size)
+    every = kmeans_masks(embeddings, weights, 3, softness=3.0)
+    assert same_up_to_order(few, every, tolerance=0.01)
 
 
 @pytest.mark.parametrize("inactive", ["none", "all"])

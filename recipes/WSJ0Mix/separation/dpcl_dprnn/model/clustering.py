@@ -4,6 +4,8 @@ import numpy as np
 import threadpoolctl
 from sklearn.cluster import KMeans
 
+MOST = 4000  # points that starts of k-means are compared on
+
 
 def kmeans_masks(
     embeddings,
@@ -67,14 +69,25 @@ def kmeans_masks(
 
 
 def _centroids(points, weights, num_spks, seed, restarts):
-    """Weighted k-means; fewer centroids where fewer points differ."""
-    distinct = len(np.unique(points[: 100 * num_spks], axis=0))
+    """Weighted k-means; fewer centroids where fewer points differ.
+
+    The starts compete on some of the points, and the best is fitted to all.
+    """
+    step = -(-len(points) // MOST)
+    some = points[::step]
+    distinct = len(np.unique(some[: 100 * num_spks], axis=0))
     if distinct < num_spks:  # rare: look at all points
+        step, some = 1, points
         distinct = len(np.unique(points, axis=0))
-    kmeans = KMeans(min(num_spks, distinct), n_init=restarts, random_state=seed)
+    count = min(num_spks, distinct)
     # A second BLAS beside PyTorch's would fight it for the cores.
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
-        return kmeans.fit(points, sample_weight=weights).cluster_centers_
+        kmeans = KMeans(count, n_init=restarts, random_state=seed)
+        kmeans.fit(some, sample_weight=weights[::step])
+        if step > 1:
+            kmeans = KMeans(count, init=kmeans.cluster_centers_, n_init=1)
+            kmeans.fit(points, sample_weight=weights)
+    return kmeans.cluster_centers_
 
 
 def _assign(points, centroids, softness):
