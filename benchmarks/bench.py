@@ -55,6 +55,7 @@ def parse_command_line(argv=None):
     choices = (*PRECISIONS, "fp16")
     add("--precision", nargs="+", choices=choices, default=PRECISIONS)
     add("--compile", action="store_true", help="our systems, in training")
+    add("--alone", action="store_true", help="train and separate by ours only")
     add("--device", default="cpu")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU's")
     add("--repeats", type=int, default=5, help="turns of each")

@@ -7,7 +7,7 @@ One part after the other, each within its share of the time, in a process of its
 own: one that fails or takes too long does not end the others. What comes of
 them is in --out: what each said (tests.txt, ...), the figures (*.json), the
 run of the training, with its model and its scores; done.json, which tells how
-each ended, is written anew after every one. `--small` tries all of it in two
+each ended, is written anew after every one. `--small` tries all of it in three
 minutes, on a CPU too (`--device cpu`).
 """
 
@@ -38,37 +38,48 @@ def parse(argv):
     add, out = parser.add_argument, ROOT / "results" / "card"
     add("--speech", nargs="+", required=True, help="folders of speakers")
     add("--device", default="cuda")
-    add("--minutes", type=float, default=13.0, help="for all of it")
+    add("--minutes", type=float, help="for all of it (13; small: 3)")
     add("--parts", nargs="+", default=["tests", "figures", "training"])
     add("--small", action="store_true", help="tiny models, few figures")
     add("--out", type=pathlib.Path, default=out)
     args, args.more = parser.parse_known_args(argv)  # of train.py
+    args.minutes = args.minutes or (3.0 if args.small else 13.0)
+    args.speech = [str(pathlib.Path(each).resolve()) for each in args.speech]
+    args.out = args.out.resolve()
+    if (args.out / "run").exists():
+        parser.error(f"--out {args.out} has a run already. Choose another.")
     return args
 
 
 def figures(args):
-    """The commands of bench.py, by the names of what they write: steps and
-    separation of all systems beside SpeechBrain's, in TF32, and what fp32,
-    compilation and larger batches make of it.
+    """The commands of bench.py, with what is set around them, by the names of
+    what they write: steps of all systems beside SpeechBrain's, in TF32, their
+    separation in fp32, and what fp32, compilation and larger batches make of a
+    step.
     """
     precisions = ["fp32", "bf16"] + ["fp16"] * (args.device != "cpu")
     common = ["--device", args.device, "--precision"]
-    every = ["--suite", "training", "inference", *common, *precisions]
-    one = ["--suite", "training", "--systems", "dprnn", *common]
-    voices = ["--suite", "training", "--systems", "voices", *common, "bf16"]
-    sizes = ["--batch", "8", "--repeats", "5"]
+    steps = ["--suite", "training", *common]
+    separation = ["--suite", "inference", *common]
+    sizes = ["--batch", "4", "--repeats", "5"]
     if args.small:
         sizes = ["--batch", "2", "--seconds", "0.25", "--repeats", "1"]
         sizes += ["--threads", "1", "--set", *SMALL]
-        return {"systems": ([*every, *sizes], {})}
+        return {
+            "steps": ([*steps, *precisions, *sizes], {}),
+            "separation": ([*separation, "fp32", *sizes], EXACT),
+        }
+    one = [*sizes, "--systems", "dprnn"]
     commands = {
-        "systems": ([*every, *sizes], {}),
-        "fp32": ([*one, "fp32", *sizes], EXACT),
-        "compiled": ([*one, "fp32", "bf16", "--compile", *sizes], {}),
+        "steps": ([*steps, *precisions, *sizes], {}),
+        "separation": ([*separation, *precisions, *sizes], EXACT),
+        "steps_exact": ([*steps, "fp32", *one], EXACT),
+        "steps_compiled": ([*steps, "fp32", "bf16", *one, "--compile"], {}),
     }
     for batch in (16, 64, 128):
         sizes = ["--batch", str(batch), "--seconds", "2", "--repeats", "5"]
-        commands[f"voices_{batch}"] = ([*voices, *sizes], {})
+        words = [*steps, "bf16", *sizes, "--systems", "voices", "--alone"]
+        commands[f"voices_{batch}"] = (words, {})
     return commands
 
 
@@ -78,7 +89,7 @@ def training(args, seconds):
     """
     words = ["--noprogressbar", f"--device={args.device}"]
     words += [f"--max_minutes={seconds / 60:.3f}"]
-    words += [f"--speech_folder=[{', '.join(args.speech)}]"]
+    words += [f"--speech_folder={json.dumps(args.speech)}"]
     words += [f"--output_folder={args.out / 'run'}"]
     if args.small:
         sizes = {"train": 200, "valid": 2, "test": 2, "overlap": 1.0}
@@ -86,8 +97,7 @@ def training(args, seconds):
         words += [f"--{size}" for size in SMALL]
     else:
         sizes = {"train": 8192, "valid": 60, "test": 200, "overlap": 1.0}
-        workers = "{batch_size: 64, num_workers: 8, shuffle: True}"
-        words += [*TRAINED, f"--train_dataloader_opts={workers}"]
+        words += [*TRAINED, "--train_dataloader_opts={num_workers: 8}"]
         words += ["--ckpt_interval_minutes=1"]
     mixing = ", ".join(f"{key}: {value}" for key, value in sizes.items())
     words += [f"--dynamic_mixing={{{mixing}}}", *args.more]
@@ -132,8 +142,6 @@ class Parts:
 def main(argv=None):
     """Run the parts; the exit status is 1 if one of them failed."""
     args = parse(argv)
-    args.speech = [str(pathlib.Path(each).resolve()) for each in args.speech]
-    args.out = args.out.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
     parts, whole = Parts(args), 60 * args.minutes
     python = [sys.executable, "-W", "ignore"]
@@ -142,7 +150,8 @@ def main(argv=None):
         tests = [f"tests/{each}" for each in chosen]
         options = ["-q", f"--device={args.device}", "-p", "no:cacheprovider"]
         command = [*python, "-m", "pytest", *options, *tests]
-        parts.run("tests", command, SHARES["tests"] * whole)
+        seconds = SHARES["tests"] * whole
+        parts.run("tests", command, seconds, env=EXACT)
     if "figures" in args.parts:
         last = time.monotonic() + SHARES["figures"] * whole
         for name, (words, env) in figures(args).items():

@@ -5,6 +5,7 @@ Each function makes, from the name of an hparams file, what
 dpcl_dprnn/model/networks.py.
 """
 
+import copy
 import functools
 import logging
 import pathlib
@@ -81,7 +82,7 @@ def our_training(system, precision, device, hparams, folder, compiled=False):
 
     def step(batch):
         brain.step += 1
-        brain.fit_batch(batch)
+        brain.fit_batch(copy.copy(batch))  # as it is moved in place
 
     return make_input
 

@@ -37,6 +37,17 @@ def make_brain(system, folder, **hparams):
     return brain
 
 
+def most_allocated(profiled):
+    """The most bytes at a time of what was allocated under a profiler."""
+    events = profiled.profiler.kineto_results.events()
+    changes = [each for each in events if each.name() == "[memory]"]
+    now = most = 0
+    for change in sorted(changes, key=lambda each: each.start_ns()):
+        now += change.nbytes()
+        most = max(most, now)
+    return most
+
+
 def allocated(brain, batch, samples):
     """The most bytes within a step, all of it, and those that are there before
     and after, of a Brain that has not trained.
@@ -56,12 +67,7 @@ def allocated(brain, batch, samples):
     ) as profiled:
         brain.step = 3
         brain.fit_batch(PaddedBatch(items))
-    events = profiled.profiler.kineto_results.events()
-    changes = [e for e in events if e.name() == "[memory]"]
-    now = most = 0
-    for change in sorted(changes, key=lambda each: each.start_ns()):
-        now += change.nbytes()
-        most = max(most, now)
+    most = most_allocated(profiled)
     kept = [p for p in brain.modules.parameters() if p.requires_grad]
     for state in brain.optimizer.state.values():
         kept += state.values()
@@ -90,7 +96,7 @@ def main(argv=None):
             samples = round(8000 * seconds)
             measured, _ = allocated(make_brain(system, folder), batch, samples)
             brain = make_brain(system, folder)
-            told = count_costs(brain, batch, samples).step
+            told = count_costs(brain, batch, samples, seconds).step
             print(
                 f"| `{system}.yaml` | {batch} x {seconds} s | {told / 1e6:.0f} MB"
                 f" | {measured / 1e6:.0f} MB | {told / measured:.3f} |",

@@ -78,7 +78,7 @@ def systems(args, task, title, speed):
     """
     facts = {"seconds": args.seconds or 4.0, "batch": args.batch or 1}
     for precision in args.precision:
-        entrants = theirs(args, task)
+        entrants = [] if args.alone else theirs(args, task)
         entrants += [
             ours(args, task, system, precision) for system in args.systems
         ]

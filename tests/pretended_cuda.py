@@ -14,32 +14,25 @@ import pytest
 import torch
 import torch._dynamo  # or each child would import it, for two seconds
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import dpcl_dprnn
-from dpcl_dprnn.training.machine import without_numbers
+from dpcl_dprnn.training.machine import Unreal, without_numbers
 
 PACKAGE = dpcl_dprnn.__path__[0].rpartition("/")[0]
 
 
-class Watch(TorchDispatchMode):
-    """Keeps where the device is waited for, and where it is sent something.
-
-    Whoever asks for a number gets 1.0, True, or the `integer`.
-    """
+class Watch(Unreal):
+    """Keeps where the device is waited for, and where it is sent something."""
 
     def __init__(self, integer=1):
-        super().__init__()
-        self.numbers = {torch.bool: True, torch.int64: integer}
+        super().__init__(integer)
         self.waits, self.sent = [], []
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name, kwargs = function._schema.name, kwargs or {}
-        if name == "aten::_local_scalar_dense":  # item(), bool(), float()
-            if args[0].device.type == "cuda":
-                self.waits.append(_where())
-            return self.numbers.get(args[0].dtype, 1.0)
-        out = function(*args, **kwargs)
+    def asked(self, tensor):
+        if tensor.device.type == "cuda":
+            self.waits.append(_where())
+
+    def computed(self, name, args, out):
         if name in ("aten::_to_copy", "aten::copy_"):
             source = args[1] if name == "aten::copy_" else args[0]
             there, here = source.device.type, out.device.type

@@ -282,3 +282,16 @@ def test_workers_ignore_sigterm(workers):
     processes = {batch.id[0] for batch in batches}
     assert len(processes) == max(workers, 1)
     assert (str(os.getpid()) in processes) == (workers == 0)
+
+
+@pytest.mark.parametrize(
+    "device, options, pinned",
+    [
+        ("cpu", {}, False),
+        ("cuda:0", {}, True),
+        ("cuda", {"pin_memory": False}, False),
+    ],
+)
+def test_batches_for_a_gpu_are_in_pinned_memory(device, options, pinned):
+    loader = make_loader(Told(), {"batch_size": 1, **options}, device)
+    assert loader.pin_memory is pinned

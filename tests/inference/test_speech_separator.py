@@ -14,6 +14,7 @@ from sounds import RATE, noise, write
 
 import dpcl_dprnn
 from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.common.precision import use_tf32
 from dpcl_dprnn.inference import loading
 from dpcl_dprnn.inference import separator as inference
 from dpcl_dprnn.inference.recordings import SignalRecording
@@ -330,3 +331,11 @@ def test_a_model_folder_alone_works_offline(separator, model_folder, tmp_path):
     got, _ = soundfile.read(tmp_path / "out.wav")
     expected = separator.separate_signal(signal, RATE).waveforms.T
     assert got == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_gpu_separates_without_tf32(load, model_folder):
+    """Which SpeechBrain allows when it is imported."""
+    use_tf32(True)
+    load(model_folder)
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn
+    assert [kind.allow_tf32 for kind in kinds] == [False, False]

@@ -202,7 +202,9 @@ def test_recomputed_blocks_have_the_same_gradients_in_less_memory(
         grads = [p.grad for p in parameters if p.grad is not None]
         results.append((sum(kept.values()), [masks, *grads]))
     (all_of_it, expected), (less, found) = results
-    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    exact = device.type == "cpu"  # cuDNN may add up in another order
+    close = {"atol": 0 if exact else 1e-6, "rtol": 0 if exact else 1e-5}
+    torch.testing.assert_close(found, expected, **close)
     assert less < 0.5 * all_of_it
 
 

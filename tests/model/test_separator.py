@@ -8,6 +8,7 @@ from refusals import refused
 from speechbrain.lobes.models.dual_path import SBRNNBlock
 from speechbrain.utils.checkpoints import Checkpointer
 
+from dpcl_dprnn.common.precision import use_tf32
 from dpcl_dprnn.model.encoders import (
     LearnedDecoder,
     LearnedEncoder,
@@ -309,6 +310,7 @@ def test_training_embeds_and_aims_at_every_second_frame(device):
 def test_a_gpu_separates_as_the_cpu(system, device):
     if device.type == "cpu":
         pytest.skip("compares a GPU with the CPU: --device cuda")
+    use_tf32(False)
     separator = build(system, "cpu")
     mixtures = [torch.randn(n) for n in (800, 555)]
     expected = separator.separate_each(mixtures)
@@ -317,31 +319,3 @@ def test_a_gpu_separates_as_the_cpu(system, device):
         for part, same in zip(one, other, strict=True):
             if part is not None:
                 torch.testing.assert_close(part.cpu(), same, atol=1e-5, rtol=0)
-
-
-@pytest.fixture
-def tf32_of():
-    """What has a say in TF32, which is afterwards as it was before."""
-    kinds = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [kind.allow_tf32 for kind in kinds]
-    yield kinds
-    for kind, allowed in zip(kinds, before, strict=True):
-        kind.allow_tf32 = allowed
-
-
-@pytest.mark.parametrize("allowed", [True, False])
-def test_separation_is_without_tf32(allowed, tf32_of, monkeypatch):
-    """Which SpeechBrain allows when it is imported; also after an error."""
-    for kind in tf32_of:
-        kind.allow_tf32 = allowed
-    separator, seen = build("masks", "cpu"), []
-
-    def look(features, grid_frames):
-        seen.extend(kind.allow_tf32 for kind in tf32_of)
-        raise RuntimeError("seen")
-
-    monkeypatch.setattr(separator.model, "forward_each", look)
-    with pytest.raises(RuntimeError, match="seen"):
-        separator.separate_each([torch.zeros(800)])
-    assert seen == [False, False]
-    assert [kind.allow_tf32 for kind in tf32_of] == [allowed, allowed]

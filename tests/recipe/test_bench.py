@@ -246,3 +246,31 @@ def test_figures_of_a_card_are_asked_for_rightly(small, device):
         asked = bench.parse_command_line(words)
         assert asked.device == device
         assert ("fp16" in asked.precision) <= (device == "cuda")
+
+
+@pytest.mark.parametrize("small", [(), ("--small",)])
+def test_training_of_a_card_is_one_that_train_takes(small, tmp_path):
+    import card
+
+    from dpcl_dprnn.training.options import load_hparams, parse_command_line
+
+    words = ["--speech", "my voices, #1", "more", "--device=cpu", *small]
+    args = card.parse([*words, "--batch_size=6", f"--out={tmp_path / 'card'}"])
+    words = card.training(args, seconds=90.0)
+    file, options, overrides = parse_command_line(words[2:])
+    assert options.device == "cpu"
+    hparams, _ = load_hparams(card.RECIPE / file, overrides)
+    assert hparams["schedule"].max_minutes == 1.5
+    loader = hparams["train_dataloader_opts"]
+    assert loader["batch_size"] == 6 and loader["shuffle"]
+    names = [pathlib.Path(each).name for each in hparams["speech_folder"]]
+    assert names == ["my voices, #1", "more"]
+
+
+def test_card_does_not_go_on_with_another_run(tmp_path, capsys):
+    import card
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(SystemExit):
+        card.parse(["--speech", "voices", "--out", str(tmp_path)])
+    assert "has a run already" in capsys.readouterr().err

@@ -18,6 +18,7 @@ import yaml
 from in_process import ends
 from ranks import on_ranks
 from refusals import refused
+from speechbrain.core import Stage
 from tiny_run import make_mixtures, train_tiny, where
 from toy_engine import (
     LOSS_WEIGHTS,
@@ -32,6 +33,7 @@ from toy_engine import (
 import train
 from dpcl_dprnn.common.distributed import place
 from dpcl_dprnn.common.errors import Stopped, UserError
+from dpcl_dprnn.common.precision import use_tf32
 from dpcl_dprnn.training.checkpoints import write_sums
 from dpcl_dprnn.training.gradients import FEWEST
 from dpcl_dprnn.training.schedule import TrapezoidSchedule
@@ -1014,3 +1016,23 @@ def test_worker_that_dies(data, tmp_path, monkeypatch, capsys):
         main=train.run,
     )
     assert "--num_workers" in line
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_for_training_alone(allowed, tmp_path):
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [kind.allow_tf32 for kind in kinds]
+    try:
+        use_tf32(allowed)
+        toy, seen = make_toy(tmp_path), {}
+        for stage in (Stage.TRAIN, Stage.VALID, Stage.TRAIN, Stage.TEST):
+            toy.on_stage_start(stage, 1)
+            seen[stage] = [kind.allow_tf32 for kind in kinds]
+        assert seen == {
+            Stage.TRAIN: [allowed, allowed],
+            Stage.VALID: [False, False],
+            Stage.TEST: [False, False],
+        }
+    finally:
+        for kind, was in zip(kinds, before, strict=True):
+            kind.allow_tf32 = was

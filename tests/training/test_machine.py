@@ -8,8 +8,10 @@ import types
 import pytest
 import torch
 from in_process import in_process
+from model_folder import HPARAMS
 from pretended_cuda import in_a_child
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import train
@@ -80,7 +82,7 @@ def test_costs_are_those_of_a_step(
     )
     samples = brain.separator.filled(round(8000 * seconds))
     measured, lasting = benchmark.allocated(brain, batch, samples)
-    costs = count_costs(again, batch, samples)
+    costs = count_costs(again, batch, samples, window=1.0)
     assert costs.step == pytest.approx(measured, rel=0.1)
     assert costs.lasting == pytest.approx(lasting, rel=0.02)
     assert costs.lasting < costs.step_on_gpu < costs.step
@@ -117,9 +119,62 @@ def test_memory_counts_while_it_is_used():
         assert (counter.bytes, counter.most) == (0, 8000)
 
 
+@pytest.mark.parametrize("system", ["mini", "dpcl"])
 @in_a_child
-def test_dry_run_takes_no_data(capsys):
-    hparams = str(pathlib.Path(train.__file__).parent / "hparams/voices.yaml")
-    in_process(train.run, hparams, "--dry_run", "--batch_size=3")
+def test_costs_are_those_of_a_separation(system, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import costs as benchmark
+
+    brain = benchmark.make_brain(system, tmp_path, hidden_size=64)
+    separator, mixture = brain.separator.eval(), torch.zeros(1, 16000)
+    with (
+        torch.no_grad(),
+        profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True
+        ) as profiled,
+    ):
+        separator(mixture)
+    measured = benchmark.most_allocated(profiled)
+    measured += sum(p.nbytes for p in separator.parameters())
+    # Without oneDNN, LSTMs are products, which PyTorch's counter knows.
+    with (
+        torch.no_grad(),
+        torch.backends.mkldnn.flags(enabled=False),
+        FlopCounterMode(display=False) as counter,
+    ):
+        separator(mixture)
+    costs = count_costs(brain, 1, 4000, window=2.0)
+    assert costs.separation == pytest.approx(measured, rel=0.1)
+    multiply_adds = counter.get_total_flops() / 2 / 2
+    assert costs.multiply_adds == pytest.approx(multiply_adds, rel=1e-6)
+
+
+@in_a_child
+def test_costs_of_steps_of_several_batches(tmp_path, monkeypatch):
+    """The gradients are there while the next batch is computed."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import costs as benchmark
+
+    found = []
+    for factor in (1, 3):
+        brain = benchmark.make_brain("mini", tmp_path)
+        brain.grad_accumulation_factor = factor
+        found.append(count_costs(brain, 2, 4000, window=1.0))
+    one, three = found
+    weights = 4 * one.parameters
+    assert three.lasting == pytest.approx(one.lasting, rel=1e-4)
+    assert 0 < three.step - one.step <= weights
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@in_a_child
+def test_dry_run_takes_no_data_and_no_precision(precision, capsys, tmp_path):
+    text = (HPARAMS / "dpcl_dprnn_stft.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "own.yaml"
+    text = text.replace("precision: fp32", f"precision: {precision}")
+    text = text.replace("num_layers: 6", "num_layers: 1")
+    file.write_text(text, encoding="utf-8")
+    in_process(train.run, str(file), "--batch_size=3", "--dry_run")
     said = capsys.readouterr().out
-    assert "2.84 million" in said and "for each of 3 mixtures" in said
+    assert "Step on a GPU  232 MB in fp32" in said, said
+    assert "for each of 3 mixtures of 3.83 s" in said

@@ -5,14 +5,15 @@
 
 Everything else is set in the hparams file, and any of its keys on the command
 line (`--num_spks=3`). `--test_only` evaluates the best checkpoint of an
-earlier run. `--dry_run` only tells what memory and time a system would take,
-without data. SpeechBrain's run options, such as `--device`, `--precision`,
+earlier run. `--dry_run` only tells what memory and how many operations a system
+would take, without data. SpeechBrain's run options, such as `--device`, `--precision`,
 `--max_grad_norm`, `--nonfinite_patience` and `--grad_accumulation_factor`,
 may stand in either place. Several processes: `torchrun --nproc_per_node=N
 train.py ...`.
 """
 
 import dataclasses
+import os
 import pathlib
 import sys
 import tempfile
@@ -29,11 +30,12 @@ from dpcl_dprnn.evaluation.examples import write_examples
 from dpcl_dprnn.evaluation.scoring import in_words
 from dpcl_dprnn.evaluation.speakers import speaker_groups
 from dpcl_dprnn.inference.model_folder import export_model
+from dpcl_dprnn.inference.separator import WINDOW
 from dpcl_dprnn.model.losses import silence_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
-from dpcl_dprnn.training.machine import WINDOW, count_costs
+from dpcl_dprnn.training.machine import count_costs
 from dpcl_dprnn.training.options import (
     begin,
     check_evaluation,
@@ -142,8 +144,8 @@ class Separation(Engine):
 
 def main(argv):
     """Prepare, train and evaluate, as the command line and hparams file say."""
-    if "--dry_run" in argv:
-        return dry_run([each for each in argv if each != "--dry_run"])
+    if any(word.startswith("--dry_run") for word in argv):
+        return dry_run([w for w in argv if not w.startswith("--dry_run")])
     with told_once():
         hparams_file, hparams, run_opts, settings = begin(argv)
         on_main(
@@ -155,11 +157,13 @@ def main(argv):
         with exit_on_sigterm():
             datasets = make_datasets(hparams)
         check_evaluation(hparams)
-        valid_set = make_loader(
-            Shard(datasets["valid"]), hparams["valid_dataloader_opts"]
-        )
-        test_set = make_loader(
-            Shard(datasets["test"]), hparams["test_dataloader_opts"]
+        valid_set, test_set = (
+            make_loader(
+                Shard(datasets[split]),
+                hparams[f"{split}_dataloader_opts"],
+                run_opts.device,
+            )
+            for split in ("valid", "test")
         )
         if not run_opts.test_only:
             seconds = training_crop(hparams) / hparams["sample_rate"]
@@ -169,6 +173,7 @@ def main(argv):
                 hparams["train_dataloader_opts"],
                 hparams["max_batch_seconds"],
                 hparams["seed"],
+                run_opts.device,
             )
         brain = make_brain(hparams, run_opts, settings)
     if not run_opts.test_only:
@@ -305,23 +310,37 @@ def write_all(brain, utterances, settings):
 
 def dry_run(argv):
     """Tell what a step and the use of a system would cost, in fp32."""
+    if "WORLD_SIZE" in os.environ:
+        raise UserError("--dry_run is of one process: leave out torchrun.")
     with tempfile.TemporaryDirectory() as folder:
-        hparams_file, _, overrides = parse_command_line(
-            [*argv, f"--output_folder={folder}"]
+        hparams_file, run_opts, overrides = parse_command_line(
+            [*argv, "--device=cpu", f"--output_folder={folder}"]
         )
         hparams, _ = load_hparams(hparams_file, overrides, data="none")
+        options = {
+            "device": "cpu",
+            "precision": "fp32",
+            "eval_precision": "fp32",
+        }
+        if "grad_accumulation_factor" in run_opts.overridden_args:
+            options["grad_accumulation_factor"] = (
+                run_opts.grad_accumulation_factor
+            )
         brain = Separation(
             modules=hparams["modules"],
             opt_class=hparams["optimizer"],
             hparams=hparams | {"train_mixing": None},
-            run_opts={"device": "cpu"},
+            run_opts=options,
             checkpointer=hparams["checkpointer"],
             averaged=hparams["averaged_weights"],
         )
-        batch, samples = hparams["batch_size"], training_crop(hparams)
-        costs = count_costs(brain, batch, samples)
+        samples = training_crop(hparams)
+        seconds = samples / hparams["sample_rate"]
+        batch = hparams["train_dataloader_opts"]["batch_size"]
+        if hparams["max_batch_seconds"] is not None:
+            batch = max(1, int(hparams["max_batch_seconds"] / seconds))
+        costs = count_costs(brain, batch, samples, WINDOW)
     fixed = costs.lasting / 1e6
-    seconds = samples / hparams["sample_rate"]
     print(
         f"Parameters     {costs.parameters / 1e6:.2f} million\n"
         f"Multiply-adds  {costs.multiply_adds / 1e9:.2f} G to separate a second"
@@ -330,7 +349,7 @@ def dry_run(argv):
     for device, total in steps.items():
         each = (total / 1e6 - fixed) / batch
         print(
-            f"Step on {device}  {total / 1e6:.0f} MB: {fixed:.0f} MB, and "
+            f"Step on {device}  {total / 1e6:.0f} MB in fp32: {fixed:.0f} MB, and "
             f"{each:.0f} MB for each of {batch} mixtures of {seconds:.2f} s"
         )
     print(

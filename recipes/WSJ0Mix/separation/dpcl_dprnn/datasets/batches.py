@@ -114,7 +114,9 @@ class TrainingBatches(Sampler):
             yield batch[self.rank :: self.ranks].tolist()
 
 
-def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
+def make_training_loader(
+    dataset, lengths, options, max_seconds=None, seed=0, device="cpu"
+):
     """A loader of batches for training, whose `batch_sampler` is a
     `TrainingBatches`.
 
@@ -128,6 +130,8 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
         Of `torch.utils.data.DataLoader`.
     max_seconds, seed
         See `TrainingBatches`.
+    device : str
+        Where the batches go.
 
     Raises
     ------
@@ -154,13 +158,13 @@ def make_training_loader(dataset, lengths, options, max_seconds=None, seed=0):
             "dynamic_mixing.train if they are mixed on the fly, or lower "
             "--batch_size."
         )
-    return make_loader(dataset, {**options, "batch_sampler": batches})
+    return make_loader(dataset, {**options, "batch_sampler": batches}, device)
 
 
-def make_loader(dataset, options):
-    """A loader of batches, in memory that a GPU copies from without the CPU,
-    whose workers let SIGTERM to the process they serve; with `options` of
-    `torch.utils.data.DataLoader`. `UserError` when one is none.
+def make_loader(dataset, options, device="cpu"):
+    """A loader of batches whose workers let SIGTERM to the process they serve,
+    with `options` of `torch.utils.data.DataLoader`; `UserError` when one is
+    none. For a GPU they are in memory that it copies from by itself.
     """
     multiprocessing.util.Finalize(None, end_workers, exitpriority=0)
     try:
@@ -168,7 +172,7 @@ def make_loader(dataset, options):
             dataset,
             collate_fn=PaddedBatch,
             worker_init_fn=ignore_sigterm,
-            **{"pin_memory": torch.cuda.is_available(), **options},
+            **{"pin_memory": torch.device(device).type == "cuda", **options},
         )
     except (TypeError, ValueError) as error:
         options = {k: v for k, v in options.items() if k != "batch_sampler"}

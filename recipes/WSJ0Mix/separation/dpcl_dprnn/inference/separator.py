@@ -13,6 +13,7 @@ from speechbrain.utils.autocast import AMPConfig
 from speechbrain.utils.data_utils import split_path
 
 from ..common.errors import UserError, first_line
+from ..common.precision import use_tf32
 from ..model.separator import load_weights
 from ..sound.rumble import stream_without_rumble, without_rumble
 from ..unmixing.unmixer import Unmixer
@@ -87,6 +88,7 @@ class SpeechSeparator(Pretrained):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        use_tf32(False)  # a GPU separates as exactly as a CPU
         self.unmixer = Unmixer.from_hparams(
             {**vars(self.hparams), "separator": self.mods.separator}
         )

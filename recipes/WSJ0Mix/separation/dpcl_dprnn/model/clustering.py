@@ -4,7 +4,7 @@ import numpy as np
 import threadpoolctl
 from sklearn.cluster import KMeans
 
-MOST = 4000  # points that starts of k-means are compared on
+COMPARED = 4000  # points, at most, that starts of k-means are compared on
 
 
 def kmeans_masks(
@@ -18,8 +18,8 @@ def kmeans_masks(
 ):
     """Cluster the bins of one utterance and give each speaker a mask.
 
-    k-means (k-means++ start, best of several restarts) is fitted on the
-    active bins, those of positive weight, and weighted by them (Hershey et
+    k-means is fitted on the active bins, those of positive weight, and
+    weighted by them, from the best of several k-means++ starts (Hershey et
     al., arXiv 1508.04306; soft masks of Isik et al., arXiv 1607.02173,
     eq. 7).
 
@@ -71,20 +71,22 @@ def kmeans_masks(
 def _centroids(points, weights, num_spks, seed, restarts):
     """Weighted k-means; fewer centroids where fewer points differ.
 
-    The starts compete on some of the points, and the best is fitted to all.
+    Starts are compared on some of the points, and the best is fitted to all.
     """
-    step = -(-len(points) // MOST)
-    some = points[::step]
-    distinct = len(np.unique(some[: 100 * num_spks], axis=0))
+    some = np.arange(len(points))
+    if len(points) > COMPARED:
+        rng = np.random.default_rng(seed)
+        some = rng.choice(len(points), COMPARED, replace=False)
+    distinct = len(np.unique(points[some[: 100 * num_spks]], axis=0))
     if distinct < num_spks:  # rare: look at all points
-        step, some = 1, points
+        some = np.arange(len(points))
         distinct = len(np.unique(points, axis=0))
     count = min(num_spks, distinct)
     # A second BLAS beside PyTorch's would fight it for the cores.
     with threadpoolctl.threadpool_limits(1, user_api="blas"):
         kmeans = KMeans(count, n_init=restarts, random_state=seed)
-        kmeans.fit(some, sample_weight=weights[::step])
-        if step > 1:
+        kmeans.fit(points[some], sample_weight=weights[some])
+        if len(some) < len(points):
             kmeans = KMeans(count, init=kmeans.cluster_centers_, n_init=1)
             kmeans.fit(points, sample_weight=weights)
     return kmeans.cluster_centers_

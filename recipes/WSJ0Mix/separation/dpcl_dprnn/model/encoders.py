@@ -217,9 +217,8 @@ class STFTDecoder(torch.nn.Module):
 
     def __init__(self, n_fft=256, hop=64):
         super().__init__()
+        self.n_fft = n_fft
         self.hop = hop
-        window = torch.hann_window(n_fft)
-        self.register_buffer("window", window, persistent=False)
 
     def forward(self, representation, length):
         """Decode to waveforms.
@@ -234,10 +233,11 @@ class STFTDecoder(torch.nn.Module):
         -------
         torch.Tensor, [B, T]
         """
-        n_fft = len(self.window)
+        n_fft = self.n_fft
+        window = torch.hann_window(n_fft, device=representation.device)[:, None]
         frames = torch.fft.irfft(representation, n=n_fft, dim=1)
-        frames = frames * self.window[:, None]  # [B, n_fft, L]
-        squares = self.window.square()[:, None].expand(frames.shape[1:])
+        frames = frames * window  # [B, n_fft, L]
+        squares = window.square().expand(frames.shape[1:])
         added = F.fold(
             torch.cat([frames, squares[None]]),
             output_size=(1, (frames.shape[-1] - 1) * self.hop + n_fft),

@@ -156,7 +156,7 @@ class DualPathSeparator(Dual_Path_Model):
     recompute : bool
         Whether the backward pass computes what is within a block once more,
         instead of it being kept (Chen et al., arXiv 1604.06174): less memory,
-        a third more time.
+        more time.
     **kwargs
         Arguments of `speechbrain.lobes.models.dual_path.Dual_Path_Model`.
 

@@ -3,7 +3,6 @@ masked and decoded. Axis letters are in networks.py.
 """
 
 import contextlib
-import functools
 import pathlib
 import typing
 
@@ -18,26 +17,6 @@ from .targets import bin_weights, dominant_source
 
 INITIAL_WEIGHTS = ("mixture", "random")
 TINY = 1e-20  # far below the peak of any signal
-
-
-def without_tf32(function):
-    """Have a function compute in fp32 what is fp32: SpeechBrain, when it is
-    imported, lets GPUs round to the 10 bits of TF32.
-    """
-    kinds = torch.backends.cuda.matmul, torch.backends.cudnn
-
-    @functools.wraps(function)
-    def exact(*args, **kwargs):
-        before = [kind.allow_tf32 for kind in kinds]
-        try:
-            for kind in kinds:
-                kind.allow_tf32 = False
-            return function(*args, **kwargs)
-        finally:
-            for kind, allowed in zip(kinds, before, strict=True):
-                kind.allow_tf32 = allowed
-
-    return exact
 
 
 class Separated(typing.NamedTuple):
@@ -147,12 +126,11 @@ class Separator(torch.nn.Module):
         return Separated(estimates, embeddings)
 
     @torch.no_grad()
-    @without_tf32
     def separate_each(self, mixtures):
         """Separate signals of different lengths, each as if it were alone.
 
         Quiet and loud signals are treated alike: the level is taken off and
-        put on again. A GPU computes as exactly as a CPU.
+        put on again.
 
         Arguments
         ---------

@@ -33,6 +33,7 @@ from ..common.distributed import (
     place,
 )
 from ..common.errors import Stopped, UserError, few, writing_error
+from ..common.precision import use_tf32
 from ..common.program import sigterm_calls
 from .averaging import AveragedWeights
 from .gradients import AutoClip, gradient_shares
@@ -117,6 +118,7 @@ class Engine(sb.Brain):
         if self.averaged.decay is not None:
             self.checkpointer.add_recoverable("averaged", self.averaged)
         self.clip = AutoClip(clip_quantile)
+        self.tf32 = torch.backends.cuda.matmul.allow_tf32  # in training
         self.stage = None
         self.resumed = None  # `Sums` of the epoch that a resumed run is in
         self.steps_since = 0  # the last checkpoint
@@ -167,6 +169,7 @@ class Engine(sb.Brain):
     def on_stage_start(self, stage, epoch=None):
         """Begin the sums of the stage, or go on with those of before."""
         self.stage, self.epoch = stage, epoch
+        use_tf32(self.tf32 and stage == sb.Stage.TRAIN)
         going_on = None
         if stage == sb.Stage.TRAIN:
             self.stepped, going_on = self.step, self.resumed

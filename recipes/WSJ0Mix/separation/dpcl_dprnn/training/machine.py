@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-WINDOW = 30.0  # seconds of sound to separate at a time
+from ..common.errors import UserError
 
 
 def fastest_precision():
@@ -63,7 +63,7 @@ class Costs:
     separation: int  # the most while a window is separated, all of it
 
 
-def count_costs(brain, batch, samples):
+def count_costs(brain, batch, samples, window):
     """Count what a system costs, without computing anything.
 
     Everything runs on tensors that have shapes and no numbers (PyTorch's
@@ -79,11 +79,24 @@ def count_costs(brain, batch, samples):
         Mixtures in a step.
     samples : int
         Of each mixture.
+    window : float
+        Seconds of sound that are separated at a time.
 
     Returns
     -------
     Costs
+
+    Raises
+    ------
+    UserError
+        Where PyTorch has no oneDNN, by whose LSTMs it counts.
     """
+    if not torch.backends.mkldnn.is_available():
+        raise UserError(
+            "This PyTorch has no oneDNN, by whose LSTMs costs are counted. "
+            "Count them on another machine."
+        )
+    factor = brain.grad_accumulation_factor
     sizes = (samples, brain.hparams.num_spks)
     items = [
         {
@@ -92,7 +105,7 @@ def count_costs(brain, batch, samples):
             "sources": torch.empty(sizes),
         }
     ] * batch
-    window = round(WINDOW * brain.hparams.sample_rate)
+    mixture = torch.empty(1, round(window * brain.hparams.sample_rate))
     operations = FlopCounterMode(display=False, custom_mapping=OPERATIONS)
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
@@ -104,7 +117,8 @@ def count_costs(brain, batch, samples):
         brain.init_optimizers()
         brain.modules.train()
         brain.on_stage_start(sb.Stage.TRAIN, 1)
-        for brain.step in (2, 3):  # the first makes what the optimiser keeps
+        # Two steps, of which the first makes what the optimiser keeps
+        for brain.step in range(factor + 1, 3 * factor + 1):
             brain.fit_batch(PaddedBatch(items))
         lasting = counter.bytes
         step, step_on_gpu = counter.most, counter.most_on_gpu
@@ -112,10 +126,10 @@ def count_costs(brain, batch, samples):
         weights = sum(p.nbytes for p in brain.separator.parameters())
         before = counter.most = counter.bytes
         with operations, torch.no_grad():
-            brain.separator(torch.empty(1, window))
+            brain.separator(mixture)
     return Costs(
         parameters=sum(p.numel() for p in brain.separator.parameters()),
-        multiply_adds=operations.get_total_flops() / 2 / WINDOW,
+        multiply_adds=operations.get_total_flops() / 2 / window,
         lasting=lasting,
         step=step,
         step_on_gpu=step_on_gpu,
@@ -123,23 +137,41 @@ def count_costs(brain, batch, samples):
     )
 
 
-class Counter(TorchDispatchMode):
-    """Counts the memory of tensors that have no numbers, while there are any
-    that use it. Who asks for a number gets 1.0, True or the `integer`.
+class Unreal(TorchDispatchMode):
+    """Whoever asks a tensor without numbers for its number, within
+    `FakeTensorMode`, gets 1.0, True or the `integer`.
     """
 
     def __init__(self, integer=1):
         super().__init__()
         self.numbers = {torch.bool: True, torch.int64: integer}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function._schema.name == "aten::_local_scalar_dense":  # item()
+            self.asked(args[0])
+            return self.numbers.get(args[0].dtype, 1.0)
+        out = function(*args, **kwargs or {})
+        return self.computed(function._schema.name, args, out)
+
+    def asked(self, tensor):
+        """Called with a tensor whose number is asked for."""
+
+    def computed(self, name, args, out):
+        """Called with an operation's arguments and result; returns that."""
+        return out
+
+
+class Counter(Unreal):
+    """Counts the memory of tensors without numbers, while any use it."""
+
+    def __init__(self, integer=1):
+        super().__init__(integer)
         self.bytes = self.most = self.most_on_gpu = 0
         self.spared = 0  # bytes, of those, that a GPU's LSTMs do without
         self.held = WeakIdKeyDictionary()  # memory that was counted
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function._schema.name
-        if name == "aten::_local_scalar_dense":  # item(), bool(), float()
-            return self.numbers.get(args[0].dtype, 1.0)
-        out = function(*args, **kwargs or {})
+    def computed(self, name, args, out):
+        """Count the memory of a result."""
         if name == "aten::mkldnn_rnn_layer" and args[-1]:  # in training
             kept, on_gpu = _kept(args[0], out[0])
             out = [*out[:3], torch.empty(kept, dtype=torch.uint8)]

@@ -203,8 +203,8 @@ def load_hparams(path, overrides, data=None):
     """Read a HyperPyYAML file.
 
     Returns the hparams and the overrides, YAML, to which an empty `data_folder`
-    is added where a `speech_folder` does, and, for keys that are to be given
-    and are not, `data` if there is such a value. A file or an override that is
+    is added where a `speech_folder` does; or `data`, if it is given, for either
+    folder that the user would have to give. A file or an override that is
     not valid, or a key that is missing, is a `UserError`.
     """
     # Of plots, that are not made. Its level would not do: SpeechBrain sets it.
@@ -220,13 +220,13 @@ def load_hparams(path, overrides, data=None):
         keys, changes = YAML().load(text), YAML().load(overrides) or {}
         _check_keys(keys, changes, path)
         settings = {**keys, **changes}
-        missing = [key for key in settings if _is_placeholder(settings[key])]
+        folders = ("data_folder", "speech_folder")
+        missing = [key for key in folders if _to_be_given(settings.get(key))]
+        given = {}
         if data is not None:
             given = dict.fromkeys(missing, data)
         elif settings.get("speech_folder") and "data_folder" in missing:
             given = {"data_folder": ""}
-        else:
-            given = {}
         settings |= given
         overrides += "".join(f'\n{key}: "{given[key]}"\n' for key in given)
         _check_values(settings, path)
@@ -248,7 +248,7 @@ def load_hparams(path, overrides, data=None):
         raise UserError(_explain(error, path)) from error
 
 
-def _is_placeholder(value):
+def _to_be_given(value):
     """Whether a value of a HyperPyYAML file is to be given by the user."""
     tag = getattr(value, "tag", None)
     return getattr(tag, "value", None) == "!PLACEHOLDER"
