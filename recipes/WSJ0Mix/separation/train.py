@@ -340,22 +340,7 @@ def dry_run(argv):
         if hparams["max_batch_seconds"] is not None:
             batch = max(1, int(hparams["max_batch_seconds"] / seconds))
         costs = count_costs(brain, batch, samples, WINDOW)
-    fixed = costs.lasting / 1e6
-    print(
-        f"Parameters     {costs.parameters / 1e6:.2f} million\n"
-        f"Multiply-adds  {costs.multiply_adds / 1e9:.2f} G to separate a second"
-    )
-    steps = {"a CPU": costs.step, "a GPU": costs.step_on_gpu}
-    for device, total in steps.items():
-        each = (total / 1e6 - fixed) / batch
-        print(
-            f"Step on {device}  {total / 1e6:.0f} MB in fp32: {fixed:.0f} MB, and "
-            f"{each:.0f} MB for each of {batch} mixtures of {seconds:.2f} s"
-        )
-    print(
-        f"Separation     {costs.separation / 1e6:.0f} MB, in windows of "
-        f"{WINDOW:.0f} s"
-    )
+    print(costs.in_words(batch, seconds, WINDOW))
 
 
 def run(argv):

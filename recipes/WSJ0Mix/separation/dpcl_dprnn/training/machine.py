@@ -62,6 +62,30 @@ class Costs:
     step_on_gpu: int  # the same, with cuDNN's LSTMs instead of oneDNN's
     separation: int  # the most while a window is separated, all of it
 
+    def in_words(self, batch, seconds, window):
+        """As text, of steps of a batch of mixtures of so many seconds, and of
+        windows of so many.
+        """
+        fixed = self.lasting / 1e6
+        lines = [
+            f"Parameters     {self.parameters / 1e6:.2f} million",
+            f"Multiply-adds  {self.multiply_adds / 1e9:.2f} G to separate a "
+            "second",
+        ]
+        steps = {"a CPU": self.step, "a GPU": self.step_on_gpu}
+        for device, total in steps.items():
+            each = (total / 1e6 - fixed) / batch
+            lines.append(
+                f"Step on {device}  {total / 1e6:.0f} MB in fp32: {fixed:.0f} "
+                f"MB, and {each:.0f} MB for each of {batch} mixtures of "
+                f"{seconds:.2f} s"
+            )
+        lines.append(
+            f"Separation     {self.separation / 1e6:.0f} MB, in windows of "
+            f"{window:.0f} s"
+        )
+        return "\n".join(lines)
+
 
 def count_costs(brain, batch, samples, window):
     """Count what a system costs, without computing anything.
