@@ -16,6 +16,7 @@ import torch._dynamo  # or each child would import it, for two seconds
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dpcl_dprnn
+from dpcl_dprnn.training import machine
 from dpcl_dprnn.training.machine import Unreal, without_numbers
 
 PACKAGE = dpcl_dprnn.__path__[0].rpartition("/")[0]
@@ -46,7 +47,8 @@ class Watch(Unreal):
 def _where():
     """The line of ours that an operation was called from."""
     for frame in reversed(traceback.extract_stack()):
-        if frame.filename.startswith(PACKAGE):
+        here = frame.filename == machine.__file__  # of `Unreal` itself
+        if frame.filename.startswith(PACKAGE) and not here:
             place = frame.filename.removeprefix(PACKAGE + "/")
             return f"{place}:{frame.lineno} {frame.line}"
     return "elsewhere"

@@ -394,7 +394,7 @@ class BLSTMSeparator(torch.nn.Module):
             What `forward` gives for each by itself.
         """
         xs = [self._read(each)[0] for each in features]
-        lengths = torch.tensor([len(x) for x in xs])
+        lengths = [len(x) for x in xs]
         packed = pack_padded_sequence(
             pad_sequence(xs, batch_first=True),
             lengths,
