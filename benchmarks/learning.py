@@ -43,21 +43,27 @@ ROWS = {
 }
 
 
-def parse(argv):
+def parse(argv, text=__doc__, rows=ROWS, out="learning.jsonl"):
+    """The command line of this program, or of one with other rows."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=text, formatter_class=argparse.RawTextHelpFormatter
     )
-    add, out = parser.add_argument, ROOT / "results" / "learning.jsonl"
+    add = parser.add_argument
     add("--speech", required=True, help="folder of speakers")
     add("--minutes", type=float, default=8.0)
-    add("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    add("--rows", nargs="+", default=list(rows), choices=rows)
     add("--seeds", nargs="+", type=int, default=[1, 2, 3])
     add("--steps", type=int, help="instead of minutes")
     add("--valid", type=int, default=50, help="mixtures")
     add("--test", type=int, default=100, help="mixtures")
+    add("--speakers", type=int, default=2, help="in a mixture")
     add("--cache", help="folder for the decoded speech")
-    add("--out", type=pathlib.Path, default=out)
-    return parser.parse_args(argv)
+    add("--out", type=pathlib.Path, default=ROOT / "results" / out)
+    args = parser.parse_args(argv)
+    args.speech = pathlib.Path(args.speech).resolve()
+    args.cache = args.cache and pathlib.Path(args.cache).resolve()
+    args.size = f"{args.steps} steps" if args.steps else f"{args.minutes:g} min"
+    return args
 
 
 def train_one(words):
@@ -72,15 +78,17 @@ def train_one(words):
     train.run(words)
 
 
-def result_of(args, row, seed, folder):
+def result_of(args, row, settings, seed, folder):
     """Run a training, and read what it came to."""
     length = {"max_minutes": args.minutes}
     if args.steps:
         length = {"total_steps": args.steps}
-    settings = {**ROWS[row], **length, "seed": seed, "num_audio": 0}
+    settings = {**settings, **length, "seed": seed, "num_audio": 0}
+    settings["num_spks"] = args.speakers
+    hparams = settings.pop("hparams", "hparams/mini.yaml")
     sizes = f"{{train: 6000, valid: {args.valid}, test: {args.test}}}"
     words = [
-        *("hparams/mini.yaml", f"--speech_folder={args.speech}"),
+        *(hparams, f"--speech_folder={args.speech}"),
         f"--dynamic_mixing={sizes}",
         *("--device=cpu", "--noprogressbar", f"--output_folder={folder}"),
         *(f"--{key}={value}" for key, value in settings.items()),
@@ -95,41 +103,64 @@ def result_of(args, row, seed, folder):
         sys.exit(f"{row}, seed {seed}: {done.stderr[-2000:]}")
     log = (folder / "train_log.txt").read_text(encoding="utf-8")
     last = [line for line in log.splitlines() if "valid" in line][-1]
-    found = {
-        "train": -float(re.search(r"train pit: (\S+?),? ", last)[1]),
-        "valid": -float(re.search(r"valid pit: (\S+?)(,|$)", last)[1]),
-    }
+    found = {"steps": steps_of(folder)}
+    for split in ("train", "valid"):
+        if match := re.search(rf"{split} pit: ([^, ]+)", last):
+            found[split] = -float(match[1])
     for head in ("test_results", "test_results_kmeans"):
         path = folder / f"{head}.csv"
         if path.is_file():
             with open(path, encoding="utf-8", newline="") as file:
-                found[head] = float(list(csv.DictReader(file))[-1]["si-snr_i"])
+                rows = [
+                    float(each["si-snr_i"]) for each in csv.DictReader(file)
+                ]
+            *found[f"{head}_each"], found[head] = rows
     return found
 
 
-def main(argv):
-    args = parse(argv)
-    args.speech = pathlib.Path(args.speech).resolve()
-    args.cache = args.cache and pathlib.Path(args.cache).resolve()
+def steps_of(folder):
+    """The optimiser's steps of a run."""
+    states = [
+        path.read_text(encoding="utf-8")
+        for path in folder.glob("save/CKPT*/brain.ckpt")
+    ]
+    return max(int(re.search(r"optimizer_step: (\d+)", t)[1]) for t in states)
+
+
+def run_all(args, rows):
+    """The results of all rows and seeds, of which those in --out are not run
+    again.
+    """
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    size = f"{args.steps} steps" if args.steps else f"{args.minutes:g} min"
     results = []
     if args.out.is_file():
         lines = args.out.read_text(encoding="utf-8").splitlines()
         results = [json.loads(line) for line in lines]
     for seed in args.seeds:
         for row in args.rows:
-            key = {"speech": args.speech.name, "size": size}
-            key |= {"row": row, "seed": seed}
-            if any(key.items() <= result.items() for result in results):
+            key = {"speech": args.speech.name, "size": args.size}
+            key |= {"speakers": args.speakers, "row": row, "seed": seed}
+            if any(
+                key.items() <= {"speakers": 2, **r}.items() for r in results
+            ):
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                found = result_of(args, row, seed, pathlib.Path(folder))
+                found = result_of(
+                    args, row, rows[row], seed, pathlib.Path(folder)
+                )
             results.append({**key, **found})
             with open(args.out, "a", encoding="utf-8") as file:
                 file.write(json.dumps(results[-1]) + "\n")
-            print(results[-1], flush=True)
-    print(table(results, args.speech.name, size))
+            shown = [
+                f"{k} {v}" for k, v in results[-1].items() if "each" not in k
+            ]
+            print(", ".join(shown), flush=True)
+    return results
+
+
+def main(argv):
+    args = parse(argv)
+    print(table(run_all(args, ROWS), args.speech.name, args.size))
 
 
 def table(results, speech, size):
