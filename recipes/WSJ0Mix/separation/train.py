@@ -158,12 +158,11 @@ def main(argv):
             datasets = make_datasets(hparams)
         check_evaluation(hparams)
         valid_set, test_set = (
-            make_loader(
-                Shard(datasets[split]),
-                hparams[f"{split}_dataloader_opts"],
-                run_opts.device,
+            make_loader(Shard(datasets[split]), options, run_opts.device)
+            for split, options in (
+                ("valid", hparams["valid_dataloader_opts"]),
+                ("test", hparams["test_dataloader_opts"]),
             )
-            for split in ("valid", "test")
         )
         if not run_opts.test_only:
             seconds = training_crop(hparams) / hparams["sample_rate"]
