@@ -4,7 +4,8 @@ import numpy as np
 import threadpoolctl
 from sklearn.cluster import KMeans
 
-COMPARED = 4000  # points, at most, that starts of k-means are compared on
+MANY = 20000  # points; of more, starts of k-means are compared on some
+COMPARED = 4000  # of them
 
 
 def kmeans_masks(
@@ -71,10 +72,10 @@ def kmeans_masks(
 def _centroids(points, weights, num_spks, seed, restarts):
     """Weighted k-means; fewer centroids where fewer points differ.
 
-    Starts are compared on some of the points, and the best is fitted to all.
+    Of many points some compare the starts, and the best is fitted to all.
     """
     some = np.arange(len(points))
-    if len(points) > COMPARED:
+    if len(points) > MANY:
         rng = np.random.default_rng(seed)
         some = rng.choice(len(points), COMPARED, replace=False)
     distinct = len(np.unique(points[some[: 100 * num_spks]], axis=0))
@@ -87,7 +88,9 @@ def _centroids(points, weights, num_spks, seed, restarts):
         kmeans = KMeans(count, n_init=restarts, random_state=seed)
         kmeans.fit(points[some], sample_weight=weights[some])
         if len(some) < len(points):
-            kmeans = KMeans(count, init=kmeans.cluster_centers_, n_init=1)
+            # To the end, which does not depend on which points were compared.
+            start = kmeans.cluster_centers_
+            kmeans = KMeans(count, init=start, n_init=1, tol=0)
             kmeans.fit(points, sample_weight=weights)
     return kmeans.cluster_centers_
 
