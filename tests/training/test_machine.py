@@ -7,7 +7,7 @@ import types
 
 import pytest
 import torch
-from in_process import in_process
+from in_process import ends, in_process
 from model_folder import HPARAMS
 from pretended_cuda import in_a_child
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -178,3 +178,10 @@ def test_dry_run_takes_no_data_and_no_precision(precision, capsys, tmp_path):
     said = capsys.readouterr().out
     assert "Step on a GPU  232 MB in fp32" in said, said
     assert "for each of 3 mixtures of 3.83 s" in said
+
+
+def test_dry_run_is_of_one_process(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    hparams = str(HPARAMS / "mini.yaml")
+    said = ends(capsys, 1, in_process, train.run, hparams, "--dry_run")
+    assert "leave out torchrun" in said

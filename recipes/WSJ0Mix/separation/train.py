@@ -5,11 +5,11 @@
 
 Everything else is set in the hparams file, and any of its keys on the command
 line (`--num_spks=3`). `--test_only` evaluates the best checkpoint of an
-earlier run. `--dry_run` only tells what memory and how many operations a system
-would take, without data. SpeechBrain's run options, such as `--device`, `--precision`,
-`--max_grad_norm`, `--nonfinite_patience` and `--grad_accumulation_factor`,
-may stand in either place. Several processes: `torchrun --nproc_per_node=N
-train.py ...`.
+earlier run. `--dry_run` only tells what memory and how many operations a
+system would take, without data. SpeechBrain's run options, such as `--device`,
+`--precision`, `--max_grad_norm`, `--nonfinite_patience` and
+`--grad_accumulation_factor`, may stand in either place. Several processes:
+`torchrun --nproc_per_node=N train.py ...`.
 """
 
 import dataclasses
