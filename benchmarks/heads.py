@@ -25,7 +25,7 @@ ROWS = {
     # Its mask head is there, and is not trained.
     "embeddings": {
         **GOOD,
-        "loss_weights": "{pit: 0.0, silence: 0.0, dpcl: 1.0}",
+        "loss_weights": "{pit: 0.0, dpcl: 1.0}",
     },
     "embeddings, BLSTM": {
         **{"hparams": "hparams/dpcl.yaml", "batch_size": 8, "lr": 0.001},

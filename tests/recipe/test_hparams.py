@@ -59,8 +59,8 @@ def test_separates(path, num_spks, tmp_path):
     mixture = torch.randn(1, length)
     estimates, embeddings = separator(mixture)
     heads = set(hparams["loss_weights"])
-    assert heads and heads <= {"pit", "silence", "dpcl"}
-    assert ("pit" in heads) == ("silence" in heads)
+    assert heads and heads <= {"pit", "level", "dpcl"}
+    assert ("pit" in heads) == ("level" in heads)
 
     assert (estimates is not None) == ("pit" in heads)
     if estimates is not None:

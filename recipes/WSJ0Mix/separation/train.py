@@ -31,7 +31,7 @@ from dpcl_dprnn.evaluation.scoring import in_words
 from dpcl_dprnn.evaluation.speakers import speaker_groups
 from dpcl_dprnn.inference.model_folder import export_model
 from dpcl_dprnn.inference.separator import WINDOW
-from dpcl_dprnn.model.losses import silence_loss
+from dpcl_dprnn.model.losses import level_loss
 from dpcl_dprnn.model.separator import load_pretrained, stack
 from dpcl_dprnn.report.page import write_report
 from dpcl_dprnn.training.engine import Engine
@@ -104,9 +104,10 @@ class Separation(Engine):
             parts["pit"], permutation = self.hparams.pit_loss(
                 separated.estimates, sources, lengths
             )
-            parts["silence"] = silence_loss(
-                separated.estimates, sources, permutation, lengths
-            )
+            if self.hparams.loss_weights["level"]:
+                parts["level"] = level_loss(
+                    separated.estimates, sources, permutation, lengths
+                )
         if separated.embeddings is not None:
             targets, weights = self.separator.dpcl_targets(
                 mixture, sources, self.hparams.threshold_db

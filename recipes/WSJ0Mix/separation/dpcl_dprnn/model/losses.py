@@ -269,13 +269,15 @@ def audible_sources(sources, lengths=None):
     return _zero_mean(sources.float(), mask).square().sum(dim=-1) > EPS
 
 
-def silence_loss(estimates, sources, permutation, lengths=None, floor_db=30.0):
-    """How loud the estimates of silent sources are.
+def level_loss(estimates, sources, permutation, lengths=None, floor_db=30.0):
+    """How far the levels of the estimates are from those of the sources.
 
-    10 log10(|e|^2 / sum of all |e|^2 + 10^(-floor_db / 10)) for an estimate e
-    that belongs to no audible source, after the loss of silent targets of
-    Wisdom et al., arXiv 2011.00803. The reference is the estimates,
-    rather than the mixture, as SI-SNR leaves their scale free.
+    |10 log10((|e|^2 / P + f) / (|s|^2 / P + f))|, P the power of all sources
+    and f = 10^(-floor_db / 10), the mean over the outputs of a mixture. An
+    estimate without a speaker is to be silent, as by the loss of Wisdom et
+    al., arXiv 2011.00803; the others are held to their voice's level, of which
+    SI-SNR knows nothing. Without that a model can make one output so loud
+    that beside it all others pass for silent.
 
     Arguments
     ---------
@@ -286,25 +288,28 @@ def silence_loss(estimates, sources, permutation, lengths=None, floor_db=30.0):
     lengths : torch.Tensor, [B], optional
         Valid samples.
     floor_db : float
-        An estimate this far below all of them together is silent enough.
+        An estimate this far below all sources together is silent enough.
 
     Returns
     -------
-    torch.Tensor, [B], in dB; 0 where no source is silent, or all are
+    torch.Tensor, [B], in dB; 0 where all sources are silent
 
     Example
     -------
     >>> voice = torch.randn(1, 800)
     >>> sources = torch.stack([voice, 0 * voice], dim=1)
-    >>> silence_loss(sources, sources, torch.tensor([[0, 1]])).round()
-    tensor([-30.])
+    >>> estimates = torch.stack([voice, voice], dim=1)
+    >>> level_loss(estimates, sources, torch.tensor([[0, 1]])).round()
+    tensor([15.])
     """
     with torch.autocast(estimates.device.type, enabled=False):
         mask = sample_mask(sources.shape[-1], lengths, sources.device)
-        power = _zero_mean(estimates.float(), mask).square().sum(dim=-1)
-        share = power / power.sum(dim=-1, keepdim=True).clamp_min(TINY)
-        levels = 10 * torch.log10(share + 10 ** (-floor_db / 10))
-        levels = levels.gather(1, permutation)  # in the order of the sources
-        audible = audible_sources(sources, lengths)
-        silent = ~audible & audible.any(dim=-1, keepdim=True)
-        return (levels * silent).sum(dim=-1) / silent.sum(dim=-1).clamp_min(1)
+        wanted = _zero_mean(sources.float(), mask).square().sum(dim=-1)
+        heard = _zero_mean(estimates.float(), mask).square().sum(dim=-1)
+        heard = heard.gather(1, permutation)  # in the order of the sources
+        total = wanted.sum(dim=-1, keepdim=True).clamp_min(TINY)
+        floor = 10 ** (-floor_db / 10)
+        ratio = (heard / total + floor) / (wanted / total + floor)
+        levels = 10 * torch.log10(ratio).abs()  # [B, C]
+        audible = audible_sources(sources, lengths).any(dim=-1)
+        return levels.mean(dim=-1) * audible

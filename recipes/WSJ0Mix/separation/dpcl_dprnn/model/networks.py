@@ -20,6 +20,8 @@ The masks stand on the encoder's own frames. The embeddings stand on the grid
 that the YAML declares, of L' = `grid_frames` frames and F' bins.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from speechbrain.lobes.models.dual_path import Dual_Path_Model
@@ -137,6 +139,9 @@ def unit_norm(x):
     return torch._weight_norm(vectors, ones, 0).reshape(x.shape)
 
 
+MASK_ACTIVATIONS = {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid}
+
+
 class DualPathSeparator(Dual_Path_Model):
     """SpeechBrain's dual-path model with a second, embedding head.
 
@@ -153,6 +158,10 @@ class DualPathSeparator(Dual_Path_Model):
     overlap : bool
         Whether chunks overlap by half, as the parent's do. Without overlap
         each frame is processed once rather than twice.
+    mask_activation : str
+        `relu`, as the parent's, or `sigmoid`: with it an output that has
+        learnt to be silent can be heard again, while a ReLU that is 0
+        everywhere never learns.
     recompute : bool
         Whether the backward pass computes what is within a block once more,
         instead of it being kept (Chen et al., arXiv 1604.06174): less memory,
@@ -176,9 +185,20 @@ class DualPathSeparator(Dual_Path_Model):
     has_masks = True
 
     def __init__(
-        self, embedding_head=None, overlap=True, recompute=False, **kwargs
+        self,
+        embedding_head=None,
+        overlap=True,
+        mask_activation="relu",
+        recompute=False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
+        if mask_activation not in MASK_ACTIVATIONS:
+            raise ValueError(
+                f"mask_activation: {mask_activation!r} is not one of "
+                + ", ".join(MASK_ACTIVATIONS)
+            )
+        self.activation = MASK_ACTIVATIONS[mask_activation]()
         self.recompute = recompute
         self.embedding_head = embedding_head
         self.overlap = overlap
@@ -193,8 +213,10 @@ class DualPathSeparator(Dual_Path_Model):
         Arguments
         ---------
         value : float
-            That of all filters at the start.
+            Of all masks, in the middle, at the start.
         """
+        if isinstance(self.activation, torch.nn.Sigmoid):
+            value = math.log(value / (1 - value))
         weight = self.end_conv1x1.weight
         self.end_conv1x1.bias = torch.nn.Parameter(
             weight.new_full((len(weight),), value)

@@ -27,7 +27,7 @@ PARTS = {  # of a training log: what each is, with its unit
     "loss": "total loss (weighted sum)",
     "pit": "pit: negative SI-SNR (dB)",
     "dpcl": "dpcl: deep clustering loss",
-    "silence": "silence: level of silent sources (dB)",
+    "level": "level: distance from that of the sources (dB)",
     "lr": "learning rate",
     "seconds": "time of an epoch (s)",
 }
