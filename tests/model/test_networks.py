@@ -174,6 +174,27 @@ def test_bf16_masks_are_off_by_no_more_than_the_stock_ones(overlap, device):
     assert errors[0] < 1.5 * errors[1]
 
 
+def test_an_output_that_fell_silent_still_learns(device):
+    """With sigmoids as masks; with ReLUs, as the parent's, it has no slope."""
+    features = torch.rand(1, FILTERS, 70, device=device)
+    for activation, learns in (("sigmoid", True), ("relu", False)):
+        ours = build(DualPathSeparator, mask_activation=activation)
+        ours = ours.to(device)
+        ours.add_mask_bias(0.5)
+        with torch.no_grad():
+            ours.end_conv1x1.weight.zero_()
+            ours.end_conv1x1.bias.fill_(-5.0)
+        masks, _ = ours(features)
+        assert masks.max() < 0.01
+        masks.sum().backward()
+        assert bool(ours.end_conv1x1.bias.grad.any()) == learns
+
+
+def test_other_activations_are_refused():
+    with pytest.raises(ValueError, match="mask_activation: 'tanh' .* sigmoid"):
+        build(DualPathSeparator, mask_activation="tanh")
+
+
 @pytest.mark.parametrize("overlap", [True, False])
 def test_recomputed_blocks_have_the_same_gradients_in_less_memory(
     overlap, device

@@ -76,6 +76,7 @@ def test_filters_are_a_fourier_basis():
         {"kernel_size": 4, "filters": 33},
         {"overlap": False},
         {"num_spks": 3},
+        {"num_spks": 3, "mask_activation": "sigmoid"},
         {"norm": "gln"},
         {"norm": None},
         {"intra_model": transformer(), "inter_model": transformer()},
