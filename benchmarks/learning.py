@@ -27,10 +27,11 @@ RECIPE = ROOT / "recipes" / "WSJ0Mix" / "separation"
 
 # What is changed of mini.yaml; a single process has the batches of its two.
 PLAIN = {"batch_size": 8}
-GOOD = {**PLAIN, "initial_weights": "mixture", "lr": 0.004}
+START = {**PLAIN, "initial_weights": "mixture"}
+GOOD = {**START, "lr": 0.004}
 ROWS = {
     "mini.yaml": PLAIN,
-    "start": {**PLAIN, "initial_weights": "mixture"},
+    "start": START,
     "start, lr 4e-3": GOOD,
     "plateau": {**GOOD, "lr_fall": 0.25},
     "clipping": {**GOOD, "clip_quantile": 0.5},
@@ -39,7 +40,7 @@ ROWS = {
     "averaged weights": {**GOOD, "average_decay": 0.999},
     "all": {**GOOD, "lr_fall": 0.5, "clip_quantile": 0.5},
     "mini.yaml, 128 units": {**PLAIN, "num_channels": 128, "hidden_size": 128},
-    "start, 128 units": {**GOOD, "num_channels": 128, "hidden_size": 128},
+    "start, 128 units": {**START, "num_channels": 128, "hidden_size": 128},
 }
 
 
