@@ -20,7 +20,8 @@ ARROWS = {
     "unmixing": {"common", "sound", "model"},
     "evaluation": {"common", "sound", "model", "unmixing"},
     "report": {"common", "sound", "evaluation"},
-    "inference": {"common", "sound", "model", "unmixing", "report"},
+    "inference": {"common", "sound", "model", "unmixing"},
+    "apps": {"common", "sound", "unmixing", "inference", "report"},
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from page_in_browser import Server, free_port
 
 import app
-from dpcl_dprnn.inference.page import import_gradio
+from dpcl_dprnn.apps.page import import_gradio
 
 pytest.importorskip("gradio")
 pytest.importorskip("matplotlib")

@@ -16,10 +16,10 @@ import socket
 import sys
 import tempfile
 
+from dpcl_dprnn.apps.page import build_page, import_gradio, theme
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.common.program import positive, run_program
 from dpcl_dprnn.inference.loading import MODEL
-from dpcl_dprnn.inference.page import build_page, import_gradio, theme
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -137,7 +137,7 @@ class Teller:
         self.failed = []  # facts
 
     def __call__(self, facts):
-        """Tell the facts as `dpcl_dprnn.inference.jobs.Run` gives them."""
+        """Tell the facts as `dpcl_dprnn.apps.running.Run` gives them."""
         if "error" in facts:
             self.failed.append(facts)
         elif "passed_over" in facts and not self.args.json:
@@ -193,8 +193,9 @@ def run(args):
     # Not before the options are read: these imports take seconds.
     import tqdm
 
+    from dpcl_dprnn.apps.finding import find_jobs
+    from dpcl_dprnn.apps.running import Run
     from dpcl_dprnn.inference import SpeechSeparator
-    from dpcl_dprnn.inference.jobs import Run, find_jobs
     from dpcl_dprnn.inference.loading import MODEL
     from dpcl_dprnn.training.machine import reuse_memory
 

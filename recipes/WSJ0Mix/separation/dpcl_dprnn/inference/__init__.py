@@ -1,8 +1,7 @@
 """A trained model at work: model folders and their safety, recordings in,
-voices out, and the browser page.
+voices out.
 
-May import `common`, `sound`, `model`, `unmixing` and the pictures of
-`report`.
+May import `common`, `sound`, `model` and `unmixing`.
 """
 
 

@@ -23,8 +23,8 @@ from page_in_browser import (
     upload,
 )
 
+from dpcl_dprnn.apps.page import build_page, theme
 from dpcl_dprnn.inference import SpeechSeparator
-from dpcl_dprnn.inference.page import build_page, theme
 from dpcl_dprnn.inference.separator import Voices
 
 __all__ = ["browser"]

@@ -1,4 +1,4 @@
-"""What there is to separate: found, kept apart from voices, put in batches."""
+"""What there is to separate: found, and kept apart from voices."""
 
 import errno
 import io
@@ -8,9 +8,9 @@ import types
 
 import pytest
 
+from dpcl_dprnn.apps import finding
+from dpcl_dprnn.apps.finding import find_jobs, plain_error
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import jobs
-from dpcl_dprnn.inference.jobs import find_jobs, in_batches, plain_error
 
 
 def touch(folder, *names):
@@ -116,14 +116,14 @@ def test_voices_of_an_earlier_run(output, expected, tmp_path):
 
 def test_standard_input_is_copied_once(tmp_path, monkeypatch):
     stdin = types.SimpleNamespace(buffer=io.BytesIO(b"sound"))
-    monkeypatch.setattr(jobs.sys, "stdin", stdin)
+    monkeypatch.setattr(finding.sys, "stdin", stdin)
     (job,), others = find("-", "-", scratch=tmp_path)
     assert job.path.read_bytes() == b"sound"
     assert "given twice" in others["standard input"]
 
 
 def test_standard_input_that_is_closed(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs.sys, "stdin", None)
+    monkeypatch.setattr(finding.sys, "stdin", None)
     done, others = find("-", scratch=tmp_path)
     assert not done and "is closed" in others["standard input"]
 
@@ -132,47 +132,12 @@ def test_standard_input_that_cannot_be_copied(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(jobs.shutil, "copyfileobj", full)
+    monkeypatch.setattr(finding.shutil, "copyfileobj", full)
     done, others = find("-", scratch=tmp_path)
     assert not done and "No space left" in others["standard input"]
 
 
 # Batches
-
-
-def recordings(*seconds):
-    return [
-        (number, types.SimpleNamespace(frames=each * 8000, rate=8000))
-        for number, each in enumerate(seconds)
-    ]
-
-
-def lengths(batches):
-    return [[r.frames // r.rate for _, r in batch] for batch in batches]
-
-
-def test_batches_hold_what_is_alike_and_long_ones_are_alone():
-    pairs = recordings(40, 3, 20, 1, 30, 2, 31, 19)
-    got = lengths(in_batches(pairs, 2, longest=30))
-    assert got == [[1, 2], [3, 19], [20, 30], [31], [40]]
-
-
-def test_alone_all_keep_their_order():
-    got = lengths(in_batches(recordings(4, 40, 3, 2), 1, longest=30))
-    assert got == [[4], [40], [3], [2]]
-
-
-def test_no_more_is_opened_than_is_looked_at():
-    opened = []
-
-    def pairs():
-        while True:
-            opened.extend(recordings(1))
-            yield opened[-1]
-
-    batches = in_batches(pairs(), 3, longest=30)
-    assert len(next(batches)) == 3
-    assert len(opened) == 3 * jobs.LOOK_AHEAD
 
 
 @pytest.mark.parametrize(

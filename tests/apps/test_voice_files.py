@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import voice_files
-from dpcl_dprnn.inference.separator import VoiceStream
-from dpcl_dprnn.inference.voice_files import (
+from dpcl_dprnn.apps import voice_files
+from dpcl_dprnn.apps.voice_files import (
     write_together,
     write_voices,
     written_before,
 )
+from dpcl_dprnn.common.errors import UserError
+from dpcl_dprnn.inference.separator import VoiceStream
 
 RATE = 8000
 FORMATS = pytest.mark.parametrize("format", ["wav", "flac"])

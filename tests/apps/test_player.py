@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from dpcl_dprnn.apps import player
 from dpcl_dprnn.common.errors import UserError
-from dpcl_dprnn.inference import player
 from dpcl_dprnn.inference.recordings import FileRecording
 from dpcl_dprnn.inference.separator import Voices
 from dpcl_dprnn.unmixing.turns import Turn

@@ -11,15 +11,15 @@ import numpy as np
 
 from ..common.errors import UserError
 from ..common.files import atomic_path, write_text
-from ..report.figures import new_axes, picture, style
-from ..report.spectra import SPEAKERS, shared_scale, stft, track_figure
-from ..sound.audio import write_wav
-from .recordings import (
+from ..inference.recordings import (
     HIGHEST,
     FileRecording,
     count_frames,
     resampled,
 )
+from ..report.figures import new_axes, picture, style
+from ..report.spectra import SPEAKERS, shared_scale, stft, track_figure
+from ..sound.audio import write_wav
 
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
 WIDTH = 7.0  # inches
