@@ -137,9 +137,6 @@ def test_standard_input_that_cannot_be_copied(tmp_path, monkeypatch):
     assert not done and "No space left" in others["standard input"]
 
 
-# Batches
-
-
 @pytest.mark.parametrize(
     "error, message",
     [

@@ -107,6 +107,15 @@ def test_loss_at_the_start_is_that_of_the_mixture(options, device):
 
 
 @torch.no_grad()
+def test_a_single_output_starts_as_the_mixture_too():
+    """Of sigmoids, which cannot be 1."""
+    separator = make("mixture", num_spks=1, mask_activation="sigmoid")
+    mixture = torch.randn(2, 2000)
+    loss, _ = pit_si_snr_loss(separator(mixture).estimates, mixture[:, None])
+    assert (loss < -20).all()
+
+
+@torch.no_grad()
 def test_without_a_start_the_weights_are_the_stock_ones():
     """Drawn by the same random numbers, and no parameter more."""
     models = []

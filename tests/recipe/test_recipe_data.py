@@ -19,6 +19,7 @@ from shorten import write_shortened, write_sphere
 
 import prepare_data
 import train
+from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.mixtures.sets import mix_corpus
 from dpcl_dprnn.sound.rumble import without_rumble
 
@@ -31,6 +32,7 @@ TINY = (
     *("--num_channels=16", "--num_filters=32", "--embedding_size=4"),
 )
 SCORES = ("test_results.csv", "test_results_kmeans.csv")
+LEVELS = "--loss_weights={level: 0.2}"
 DYNAMIC = "--dynamic_mixing={train: 12, valid: 2, test: 3}"
 
 
@@ -154,10 +156,10 @@ def test_two_and_three_speakers_together(tmp_path):
     three = trees.make_wsj0mix(tmp_path / "3speakers", 3)
     for path in three.rglob("*.wav"):
         path.rename(path.with_name(f"x{path.name}"))
-    seen = train_here(
-        tmp_path / "run",
-        *("--debug", "--num_spks=3", f"--data_folder=[{two}, {three}]"),
-    )
+    words = ("--debug", "--num_spks=3", f"--data_folder=[{two}, {three}]")
+    with pytest.raises(UserError, match="level: 0.2"):
+        train_here(tmp_path / "idle outputs", *words)
+    seen = train_here(tmp_path / "run", *words, LEVELS)
     numbers = set()
     for batch in seen[sb.Stage.TRAIN] + seen[sb.Stage.VALID]:
         audible = (batch.sources.data.abs().sum(dim=1) > 0).sum(dim=1)
@@ -290,10 +292,13 @@ def test_speech_for_training_alone(speech, tmp_path):
 
 def test_two_or_three_speakers(speech, tmp_path):
     settings = "{train: 4, valid: 6, test: 6, speakers: [2, 3]}"
-    seen = train_here(
-        *(tmp_path, f"--speech_folder={speech}", "--num_spks=3"),
+    words = (
+        *(f"--speech_folder={speech}", "--num_spks=3"),
         f"--dynamic_mixing={settings}",
     )
+    with pytest.raises(UserError, match="fewer speakers than num_spks, 3"):
+        train_here(tmp_path / "idle outputs", *words)
+    seen = train_here(tmp_path, *words, LEVELS)
     assert len(scored(tmp_path)) == 6
     counts = {len(speakers_of(batch)) for batch in seen[sb.Stage.TEST]}
     assert counts == {2, 3}

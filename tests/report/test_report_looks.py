@@ -15,14 +15,14 @@ def curves(page):
 def test_losses_that_do_not_apply_are_left_out(tmp_path):
     plant_run(tmp_path, 3)
     log = (tmp_path / "train_log.txt").read_text()
-    zero = log.replace("train pit", "train level: 0.00e+00, train pit")
+    zero = log.replace("train pit", "train silence: 0.00e+00, train pit")
     (tmp_path / "train_log.txt").write_text(zero)
     path = tmp_path / "summary.json"
-    path.write_text(path.read_text().replace('"pit": null', '"level": 0.0'))
+    path.write_text(path.read_text().replace('"pit": null', '"silence": 0.0'))
     page = Page(write_report(tmp_path))
     assert "loss −18.000" in page.paragraphs
     assert len(curves(page)) == 4
-    assert not [alt for alt in curves(page) if "level:" in alt]
+    assert not [alt for alt in curves(page) if "silence" in alt]
 
 
 def test_what_cannot_be_drawn_is_left_out_of_curves(tmp_path):

@@ -104,7 +104,7 @@ class Separation(Engine):
             parts["pit"], permutation = self.hparams.pit_loss(
                 separated.estimates, sources, lengths
             )
-            if self.hparams.loss_weights["level"]:
+            if self.hparams.loss_weights.get("level"):
                 parts["level"] = level_loss(
                     separated.estimates, sources, permutation, lengths
                 )
@@ -166,6 +166,7 @@ def main(argv):
             )
         )
         if not run_opts.test_only:
+            check_levels(hparams, datasets["train"])
             seconds = training_crop(hparams) / hparams["sample_rate"]
             train_set = make_training_loader(
                 datasets["train"],
@@ -220,6 +221,26 @@ def training_crop(hparams):
     """Samples of the longest training mixture: of whole chunks."""
     seconds, rate = hparams["training_crop"], hparams["sample_rate"]
     return hparams["separator"].filled(round(seconds * rate))
+
+
+def check_levels(hparams, mixtures):
+    """Refuse outputs without a speaker, of which no loss asks to be silent."""
+    weights, most = hparams["loss_weights"], hparams["num_spks"]
+    if "pit" not in weights or weights.get("level"):
+        return
+    rows = getattr(mixtures, "data", None)
+    if rows is None:  # mixed on the fly
+        numbers = hparams["dynamic_mixing"]["speakers"]
+        fewest = min(numbers) if isinstance(numbers, list) else numbers
+    else:
+        last = f"s{most}_wav"
+        fewest = most if all(row[last] for row in rows.values()) else most - 1
+    if fewest < most:
+        raise UserError(
+            f"Some mixtures have fewer speakers than num_spks, {most}, and no "
+            "loss asks the outputs that are left over to be silent. Set "
+            "--loss_weights='{level: 0.2}', or another num_spks."
+        )
 
 
 def make_brain(hparams, run_opts, settings):

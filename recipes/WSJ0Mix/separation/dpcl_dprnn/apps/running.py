@@ -25,7 +25,7 @@ class Run:
 
     Arguments
     ---------
-    separator : separator.SpeechSeparator
+    separator : dpcl_dprnn.inference.SpeechSeparator
     options : argparse.Namespace
         Of separate.py.
     bar : tqdm.tqdm

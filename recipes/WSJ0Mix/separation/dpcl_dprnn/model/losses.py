@@ -311,5 +311,4 @@ def level_loss(estimates, sources, permutation, lengths=None, floor_db=30.0):
         floor = 10 ** (-floor_db / 10)
         ratio = (heard / total + floor) / (wanted / total + floor)
         levels = 10 * torch.log10(ratio).abs()  # [B, C]
-        audible = audible_sources(sources, lengths).any(dim=-1)
-        return levels.mean(dim=-1) * audible
+        return levels.mean(dim=-1) * (wanted > EPS).any(dim=-1)

@@ -195,8 +195,8 @@ class DualPathSeparator(Dual_Path_Model):
         super().__init__(**kwargs)
         if mask_activation not in MASK_ACTIVATIONS:
             raise ValueError(
-                f"mask_activation: {mask_activation!r} is not one of "
-                + ", ".join(MASK_ACTIVATIONS)
+                f"mask_activation is {mask_activation!r}; it may be "
+                + " or ".join(MASK_ACTIVATIONS)
             )
         self.activation = MASK_ACTIVATIONS[mask_activation]()
         self.recompute = recompute
@@ -213,9 +213,10 @@ class DualPathSeparator(Dual_Path_Model):
         Arguments
         ---------
         value : float
-            Of all masks, in the middle, at the start.
+            What all masks are about, at the start; of sigmoids 0.9 at most.
         """
         if isinstance(self.activation, torch.nn.Sigmoid):
+            value = min(value, 0.9)  # at 1 they would learn no more
             value = math.log(value / (1 - value))
         weight = self.end_conv1x1.weight
         self.end_conv1x1.bias = torch.nn.Parameter(
@@ -324,8 +325,10 @@ class DualPathSeparator(Dual_Path_Model):
         x = x.contiguous()  # [B, C, L, N], while it is small
         gate = torch.sigmoid(pointwise(self.output_gate[0], x))
         x = torch.tanh(pointwise(self.output[0], x)) * gate
-        x = self.activation(pointwise(self.end_conv1x1, x))  # [B, C, L, F]
-        return x.transpose(2, 3)
+        x = pointwise(self.end_conv1x1, x)  # [B, C, L, F]
+        if isinstance(self.activation, torch.nn.Sigmoid):
+            x = x.float()  # half precision has no slope near 0 or 1
+        return self.activation(x).transpose(2, 3)
 
 
 class BLSTMSeparator(torch.nn.Module):

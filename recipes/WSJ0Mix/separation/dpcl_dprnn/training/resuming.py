@@ -32,7 +32,13 @@ LATER = {
     "dynamic_mixing.telephone_probability": 0.0,
     "dynamic_mixing.codec_probability": 0.0,
     "dynamic_mixing.speaker_level": 0,
+    "loss_weights.level": 0.0,
+    "mask_activation": "relu",
+    "model.mask_activation": "<mask_activation>",
+    "model.mask_activation.tag": "!ref",
 }
+# Keys that went: what they did is asked for by others today
+GONE = ("loss_weights.silence",)
 # What is built of other keys
 BUILT = {"prepare", "file_datasets", "live_datasets", "unmixer", "evaluation"}
 ORDER = ("batch_size", "shuffle", "drop_last")  # of the training data
@@ -84,6 +90,7 @@ class Settings:
         text = (folder / "settings.ckpt").read_text("utf-8")
         then = json.loads(with_new_names(text))
         then = {k: v for k, v in LATER.items() if k in self.values} | then
+        then = {k: v for k, v in then.items() if k not in GONE}
         changed = [
             f"{key} (was {then.get(key)!r}, is {self.values.get(key)!r})"
             for key in sorted({*then, *self.values})
