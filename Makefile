@@ -32,8 +32,10 @@ demo: $(VENV)/.installed
 	    train.py hparams/mini.yaml --data_folder=$(DATA)/mini/2speakers --output_folder=$(RESULTS) --device=cpu \
 	    --speaker_info=$(DATA)/voices/speakers.csv
 
+# A process for each core, of one thread each (they import PyTorch, so no more than
+# eight); the tests of a file stay together.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

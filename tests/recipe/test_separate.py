@@ -9,6 +9,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -434,7 +435,7 @@ def test_a_program_that_is_ended_leaves_nothing(model_folder, tmp_path):
     out = tmp_path / "out"
     process = program(model_folder, path, "--output", out)
     while process.poll() is None and not (out.is_dir() and os.listdir(out)):
-        pass
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
     assert process.returncode == 143, err
