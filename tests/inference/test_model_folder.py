@@ -40,7 +40,7 @@ def test_hparams_have_what_the_separator_is_built_of_alone(system):
         known = (
             *("separator", "num_spks", "sample_rate", "mixture_consistency"),
             *("threshold_db", "kmeans", "output_gains", "speaker_counting"),
-            *("modules", "pretrainer"),
+            *("best_head", "modules", "pretrainer"),
         )
         assert used or key in known, key
     assert "!apply" not in short and "!PLACEHOLDER" not in short
@@ -60,6 +60,7 @@ def test_overrides_and_what_was_fitted_are_in_the_hparams():
         "hidden_size: 8\nlr: 3\nkmeans: {restarts: 2}\n",
         [1 / 3, -2.0],
         [[1.5, 20.0]],
+        "kmeans",
     )
     assert "\nhidden_size: 8" in short and "\nlr:" not in short
     plain = yaml.safe_load(re.sub(r"!\S+( <\w+>.*)?", "", short))
@@ -67,6 +68,7 @@ def test_overrides_and_what_was_fitted_are_in_the_hparams():
     assert plain["kmeans"]["seed"] == 0  # the rest of it stays
     assert plain["output_gains"] == pytest.approx([1 / 3, -2.0], abs=1e-5)
     assert plain["speaker_counting"] == [[1.5, 20.0]]
+    assert plain["best_head"] == "kmeans"
 
 
 @EVERY_SYSTEM

@@ -1,5 +1,7 @@
 """Numbers of speakers, and what is fitted, where the answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,13 @@ from model_folder import make_separator
 from dpcl_dprnn.model.separator import Separated
 from dpcl_dprnn.unmixing.counting import (
     LEAST,
+    better_head,
     calibrate,
     calibrated,
     count_speakers,
     effective_speakers,
 )
-from dpcl_dprnn.unmixing.unmixer import Unmixer
+from dpcl_dprnn.unmixing.unmixer import Unmixed, Unmixer
 
 
 def planted(count, bins=300, noise=0.0, seed=0, size=20):
@@ -169,10 +172,17 @@ def test_calibrated_hears_one_two_and_three(monkeypatch):
     monkeypatch.setattr(
         unmixer.separator, "parameters", lambda: iter([torch.zeros(1)])
     )
+    monkeypatch.setattr(
+        "dpcl_dprnn.unmixing.counting.better_head",
+        lambda unmixer, examples: (unmixer, list(examples)),
+    )
     taught = calibrated(unmixer, Sources(4), limit=2)
     scores, counts, most = taught["speaker_counting"]
     assert scores == [1, 2, 3, 4, 5]
     assert counts == [1, 2, 3, 1, 2] and most == 3
+    fitted, examples = taught["best_head"]
+    assert fitted.output_gains == taught["output_gains"]
+    assert [len(sources) for _, sources in examples] == [3, 2]
     first, second = (Sources(4)[n]["sources"].T for n in (0, 3))
     expected = [
         *(first[:1], first[:2], first),
@@ -192,9 +202,9 @@ def test_examples_are_spread_over_the_set():
             self.asked.append(index)
             return super().__getitem__(index)
 
-    unmixer = Unmixer(make_separator(), 2)
+    unmixer = Unmixer(make_separator(num_spks=3), 3)
     calibrated(unmixer, Watched(101), limit=5)
-    assert Watched.asked == [0, 25, 50, 75, 100]
+    assert Watched.asked == 2 * [0, 25, 50, 75, 100]  # for the heads again
 
 
 def test_calibrated_gains_undo_the_scales(monkeypatch):
@@ -218,3 +228,42 @@ def test_calibrated_gains_undo_the_scales(monkeypatch):
     taught = calibrated(unmixer, data)
     assert taught["output_gains"] == pytest.approx([-0.5, 20.0], rel=0.03)
     assert taught["speaker_counting"] == []
+
+
+@pytest.mark.parametrize("best", ["masks", "kmeans"])
+def test_better_head_is_the_one_that_is_nearer_to_the_sources(
+    best, monkeypatch
+):
+    """Here the other's voices are half mixed up."""
+    unmixer = ideal_unmixer(2)
+    separated = [Separated(None, None)]
+    monkeypatch.setattr(
+        unmixer.separator, "separate_each", lambda mixtures: separated
+    )
+    examples = []
+    for index in range(4):
+        sources = Sources(4)[index]["sources"].T[::2]
+        examples.append((sources.sum(dim=0), sources))
+
+    def unmix(self, mixture, separated, n_spks, head):
+        sources = next(s for m, s in examples if m is mixture)
+        assert n_spks == len(sources)
+        leak = 0.0 if head == best else 0.5
+        return Unmixed(sources + leak * sources.flip(0), None)
+
+    monkeypatch.setattr(Unmixer, "unmix", unmix)
+    assert better_head(unmixer, examples) == best
+    chosen = dataclasses.replace(unmixer, best_head=best)
+    assert chosen.heads[0] == best
+    assert chosen.check(None, None) == (2, best)
+    assert chosen.check(2, "masks") == (2, "masks")
+
+
+def test_no_head_is_better_where_nothing_tells():
+    sources = Sources(1)[0]["sources"].T
+    unmixer = ideal_unmixer(3)
+    assert better_head(unmixer, []) == ""
+    assert better_head(unmixer, [(sources[0], sources[:1])]) == ""
+    assert unmixer.heads == ("masks", "kmeans")
+    unmixer.separator.model.embedding_head = None
+    assert better_head(unmixer, [(sources.sum(dim=0), sources)]) == ""

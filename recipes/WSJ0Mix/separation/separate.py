@@ -49,7 +49,7 @@ def make_parser():
     add(
         "--head",
         choices=("masks", "kmeans"),
-        help="by default masks, where the model has them",
+        help="by default what separated the validation mixtures better",
     )
     add(
         "--channel",

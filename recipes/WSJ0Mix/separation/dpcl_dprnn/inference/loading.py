@@ -26,7 +26,7 @@ PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained"
 MODEL = PRETRAINED / "voices"
 EXAMPLE = PRETRAINED / "example.flac"
 REQUIRED = ("modules", "num_spks", "sample_rate")
-KEPT = ("modules", "output_gains", "speaker_counting", *NEEDED)
+KEPT = ("modules", "output_gains", "speaker_counting", "best_head", *NEEDED)
 KNOWN_CLASSES = frozenset(
     [
         "dpcl_dprnn.model.encoders.LearnedDecoder",
@@ -151,6 +151,7 @@ def _check_values(hparams, path):
         "output_gains": np.shape(gains) in ((0,), (count,)),
         "speaker_counting": np.shape(boundaries) in ((0,), (count - 1, 2)),
         "kmeans": isinstance(hparams.get("kmeans", {}), dict),
+        "best_head": hparams.get("best_head", "") in ("", "masks", "kmeans"),
     }
     np.isfinite(gains), np.isfinite(boundaries)  # fail if they are no numbers
     for key, fit in fits.items():

@@ -33,9 +33,10 @@ NEEDED = (
 ENDING = """
 # Fitted to the validation data: the scale of the outputs; and how to count
 # speakers: for 1, 2, ... the score that is the boundary to one more, and the
-# slope of the log-odds
+# slope of the log-odds; and the head that separated them better
 output_gains: {gains}
 speaker_counting: {counting}
+best_head: "{best}"
 
 modules:
     separator: !ref <separator>
@@ -44,6 +45,7 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
     loadables:
         separator: !ref <separator>
 """
+NAMES = {"masks": "mask head", "kmeans": "embedding head, k-means"}
 CARD_TEXT = """---
 library_name: speechbrain
 license: {licence}
@@ -78,6 +80,7 @@ voices = separator.separate_file("mixture.wav")  # [1, samples, speakers]
 | epoch | {epoch} |
 | seed | {seed} |
 | counts speakers | {counts} |
+| head by default | {best} |
 | licence | {licence} |
 | versions | dpcl-dprnn {version}, speechbrain {speechbrain}, torch {torch} |
 | made on | {date} |
@@ -111,15 +114,16 @@ def export_model(
     dtype : str
         Of the weights: "float32" or "float16".
     """
-    counting = unmixer.speaker_counting
     folder = pathlib.Path(folder)
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
+    counting, heads = unmixer.speaker_counting, unmixer.heads
     text = inference_hparams(
-        hparams_text, overrides, unmixer.output_gains, counting
+        *(hparams_text, overrides, unmixer.output_gains, counting),
+        unmixer.best_head,
     )
     write_text(fresh / HPARAMS, text)
-    write_text(fresh / CARD, model_card(about, counting))
+    write_text(fresh / CARD, model_card(about, counting, heads[0]))
     state = {
         name: weights.to("cpu", getattr(torch, dtype))
         for name, weights in unmixer.separator.state_dict().items()
@@ -134,7 +138,7 @@ def export_model(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def inference_hparams(text, overrides, gains=(), counting=()):
+def inference_hparams(text, overrides, gains=(), counting=(), best_head=""):
     """The part of an hparams file that inference needs.
 
     Arguments
@@ -143,8 +147,9 @@ def inference_hparams(text, overrides, gains=(), counting=()):
         The hparams file of training.
     overrides : str
         YAML of the keys to set in it.
-    gains, counting : list
-        `output_gains` and `speaker_counting` of an `unmixer.Unmixer`.
+    gains, counting, best_head
+        `output_gains`, `speaker_counting` and `best_head` of an
+        `unmixer.Unmixer`.
 
     Returns
     -------
@@ -184,6 +189,7 @@ def inference_hparams(text, overrides, gains=(), counting=()):
     return kept + ENDING.format(
         gains=[float(f"{gain:.6g}") for gain in gains],
         counting=[[float(f"{n:.6g}") for n in pair] for pair in counting],
+        best=best_head,
     )
 
 
@@ -202,7 +208,7 @@ def _blocks(text, tree):
     }
 
 
-def model_card(about, counting=()):
+def model_card(about, counting=(), head="masks"):
     """The text of README.md, with the metadata that the Hub reads."""
     counts = f"1 to {len(counting) + 1}" if counting else "no"
     data = [about.get(key) or "" for key in ("data_folder", "speech_folder")]
@@ -211,6 +217,7 @@ def model_card(about, counting=()):
     facts = {
         "data": ", ".join(names) or "unknown",
         "counts": counts,
+        "best": NAMES[head],
         "scores": _score_table(about["heads"]),
         "version": __version__,
         "speechbrain": importlib.metadata.version("speechbrain"),
@@ -221,7 +228,6 @@ def model_card(about, counting=()):
 
 
 def _score_table(heads):
-    names = {"masks": "mask head", "kmeans": "embedding head, k-means"}
     columns = list(next(iter(heads.values())))
     lines = [
         "| head | " + " | ".join(columns) + " |",
@@ -234,5 +240,5 @@ def _score_table(heads):
             else f"{scores[name]['mean']:.2f} ({scores[name]['std']:.2f})"
             for name in columns
         ]
-        lines.append(f"| {names[head]} | " + " | ".join(cells) + " |")
+        lines.append(f"| {NAMES[head]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -162,7 +162,7 @@ class SpeechSeparator(Pretrained):
     @property
     def heads(self):
         """The heads that it has, of "masks" and "kmeans", the default first."""
-        return self.unmixer.separator.heads
+        return self.unmixer.heads
 
     @property
     def counts(self):
@@ -179,7 +179,7 @@ class SpeechSeparator(Pretrained):
         n_spks : int or "auto", optional
             Voices to find; by default as many as the model separates.
         head : str, optional
-            "masks" or "kmeans"; by default the first one that there is.
+            "masks" or "kmeans"; by default the first of `heads`.
 
         Returns
         -------

@@ -45,6 +45,8 @@ class Unmixer:
     speaker_counting : list
         Boundaries of `counting.calibrate`; empty where the number of speakers
         is always given.
+    best_head : str
+        The head that is taken where none is asked for; "": the first.
     """
 
     separator: torch.nn.Module
@@ -54,12 +56,19 @@ class Unmixer:
     mixture_consistency: bool = True
     output_gains: typing.Sequence = ()
     speaker_counting: typing.Sequence = ()
+    best_head: str = ""
 
     @classmethod
     def from_hparams(cls, hparams):
         """Take what it needs from a mapping of hparams."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: hparams[name] for name in names if name in hparams})
+
+    @property
+    def heads(self):
+        """The heads that there are, of "masks" and "kmeans", the best first."""
+        heads = self.separator.heads
+        return tuple(sorted(heads, key=lambda head: head != self.best_head))
 
     @torch.no_grad()
     def __call__(self, mixtures, n_spks, head="masks"):
@@ -95,7 +104,7 @@ class Unmixer:
         UserError
             When there is no such head, or too many speakers are asked for.
         """
-        heads = self.separator.heads
+        heads = self.heads
         if head is not None and head not in heads:
             raise UserError(
                 f"The model has no head {head!r}; it has {' and '.join(heads)}."
