@@ -176,7 +176,7 @@ def test_dry_run_takes_no_data_and_no_precision(precision, capsys, tmp_path):
     file.write_text(text, encoding="utf-8")
     in_process(train.run, str(file), "--batch_size=3", "--dry_run")
     said = capsys.readouterr().out
-    assert "Step on a GPU  232 MB in fp32" in said, said
+    assert "Step on a GPU  231 MB in fp32" in said, said
     assert "for each of 3 mixtures of 3.83 s" in said
 
 
