@@ -350,6 +350,13 @@ def test_first_folder_has_what_is_held_out(flat, another, make):
             assert score.max() > 0.999
 
 
+def test_a_share_of_no_noise_is_told(flat, make, caplog):
+    make(flat[0], {"noise_probability": 0.3})
+    told = "noise_probability is 0.3 and does nothing: give a noise_folder"
+    assert told in caplog.text
+    assert "room" not in caplog.text
+
+
 def test_held_out_speakers_are_not_trained_on(flat, tmp_path, make, caplog):
     """Though another folder has them too."""
     write_speakers(tmp_path / "other", "cdefghijkl")

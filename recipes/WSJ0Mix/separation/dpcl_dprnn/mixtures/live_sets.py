@@ -176,6 +176,12 @@ def _change(epochs, first, last, duration):
 def _open_sounds(settings, name, sample_rate, cache, seed):
     """The stores of noises or impulse responses, by split, or None."""
     if not settings[name]:
+        probability = name.replace("folder", "probability")
+        if 0 < settings[probability] < 1:  # 1 is the default
+            logger.warning(
+                "dynamic_mixing.%s is %g and does nothing: give a %s.",
+                *(probability, settings[probability], name),
+            )
         return dict.fromkeys(SHORT_NAMES.values())
     folder, key = pathlib.Path(str(settings[name])), f"dynamic_mixing.{name}"
     if not folder.is_dir():
