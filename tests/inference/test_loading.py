@@ -13,6 +13,7 @@ from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import SpeechSeparator, loading
 from dpcl_dprnn.inference.loading import KNOWN_CLASSES, load_known
 from dpcl_dprnn.inference.model_folder import inference_hparams
+from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 # Each would make the file, if it were loaded.
 ATTACKS = {
@@ -124,7 +125,15 @@ def test_the_tag_and_its_line_are_named():
 )
 def test_models_of_this_recipe_are_let_through(path, tmp_path):
     text = inference_hparams(
-        path.read_text(encoding="utf-8"), "", [1.0, 2.0], [[1.5, 9.0]]
+        path.read_text(encoding="utf-8"),
+        "",
+        Unmixer(
+            None,
+            2,
+            output_gains=[1.0, 2.0],
+            speaker_counting=[[1.5, 9.0]],
+            expected_improvement={"masks": [-9.0, 8.0]},
+        ),
     )
     hparams = load_known(text, path)
     assert isinstance(hparams["modules"]["separator"], torch.nn.Module)

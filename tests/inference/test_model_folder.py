@@ -14,6 +14,7 @@ from dpcl_dprnn.inference.model_folder import (
     model_card,
 )
 from dpcl_dprnn.model.separator import load_weights
+from dpcl_dprnn.unmixing.unmixer import Unmixer
 
 FILES = ["README.md", "hyperparams.yaml", "separator.ckpt"]
 EVERY_SYSTEM = pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_files(model_folder):
 @EVERY_SYSTEM
 def test_hparams_have_what_the_separator_is_built_of_alone(system):
     text = (HPARAMS / f"{system}.yaml").read_text(encoding="utf-8")
-    short = inference_hparams(text, "")
+    short = inference_hparams(text, "", Unmixer(None, 2))
     keys = re.findall(r"^(\w+):", short, re.MULTILINE)
     for key in ("optimizer", "data_folder", "lr", "checkpointer", "seed"):
         assert key not in keys
@@ -40,7 +41,7 @@ def test_hparams_have_what_the_separator_is_built_of_alone(system):
         known = (
             *("separator", "num_spks", "sample_rate", "mixture_consistency"),
             *("threshold_db", "kmeans", "output_gains", "speaker_counting"),
-            *("best_head", "modules", "pretrainer"),
+            *("best_head", "expected_improvement", "modules", "pretrainer"),
         )
         assert used or key in known, key
     assert "!apply" not in short and "!PLACEHOLDER" not in short
@@ -48,7 +49,7 @@ def test_hparams_have_what_the_separator_is_built_of_alone(system):
 
 def test_hparams_keep_their_comments():
     text = (HPARAMS / "mini.yaml").read_text(encoding="utf-8")
-    short = inference_hparams(text, "")
+    short = inference_hparams(text, "", Unmixer(None, 2))
     assert "\n# Model\n" in short
     assert "kernel_size: 64  # samples; the stride is half of it" in short
 
@@ -58,9 +59,13 @@ def test_overrides_and_what_was_fitted_are_in_the_hparams():
     short = inference_hparams(
         text,
         "hidden_size: 8\nlr: 3\nkmeans: {restarts: 2}\n",
-        [1 / 3, -2.0],
-        [[1.5, 20.0]],
-        "kmeans",
+        Unmixer(
+            *(None, 2),
+            output_gains=[1 / 3, -2.0],
+            speaker_counting=[[1.5, 20.0]],
+            best_head="kmeans",
+            expected_improvement={"kmeans": [-9.0, 25 / 3]},
+        ),
     )
     assert "\nhidden_size: 8" in short and "\nlr:" not in short
     plain = yaml.safe_load(re.sub(r"!\S+( <\w+>.*)?", "", short))
@@ -69,6 +74,8 @@ def test_overrides_and_what_was_fitted_are_in_the_hparams():
     assert plain["output_gains"] == pytest.approx([1 / 3, -2.0], abs=1e-5)
     assert plain["speaker_counting"] == [[1.5, 20.0]]
     assert plain["best_head"] == "kmeans"
+    line = plain["expected_improvement"]["kmeans"]
+    assert line == pytest.approx([-9.0, 25 / 3], abs=1e-4)
 
 
 @EVERY_SYSTEM

@@ -186,7 +186,12 @@ def test_use(system):
         for head in brain.separator.heads:
             watch.waits.clear()
             watch.sent.clear()
-            voices = list(separate_windows(unmixer, blocks, 2, 1500, 250, head))
+            voices = list(
+                separate_windows(
+                    *(unmixer, blocks, 2, 1500, 250, head),
+                    unmixer.expectation(head),
+                )
+            )
             assert sum(each.shape[1] for each in voices) == 3000
             back = {"masks": [], "kmeans": ["embeddings[0]", "weights[0]"]}
             sums = ["None if sums"] * ("kmeans" in brain.separator.heads)

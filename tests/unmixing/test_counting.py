@@ -1,24 +1,14 @@
-"""Numbers of speakers, and what is fitted, where the answer is known."""
-
-import dataclasses
+"""Numbers of speakers, where the answer is known."""
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
-from ideal import ideal_unmixer, tones
-from model_folder import make_separator
 
-from dpcl_dprnn.model.separator import Separated
 from dpcl_dprnn.unmixing.counting import (
     LEAST,
-    better_head,
     calibrate,
-    calibrated,
     count_speakers,
     effective_speakers,
 )
-from dpcl_dprnn.unmixing.unmixer import Unmixed, Unmixer
 
 
 def planted(count, bins=300, noise=0.0, seed=0, size=20):
@@ -127,143 +117,3 @@ def test_confidence_at_a_boundary_is_a_half():
     count, confidence = count_speakers(1.5, [[1.5, 20.0], [9.0, 20.0]])
     assert count in (1, 2)
     assert confidence == pytest.approx(0.5)
-
-
-# Fitted after training
-
-
-class Sources(torch.utils.data.Dataset):
-    """Mixtures of two or three tones."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        rng = np.random.default_rng(index)
-        sources = tones(*rng.uniform(200, 3800, 3), length=400)
-        if index % 2:
-            sources[1] = 0  # a silent one does not count
-        return {"sources": sources.T, "mixture": sources.sum(dim=0)}
-
-
-def test_calibrated_hears_one_two_and_three(monkeypatch):
-    unmixer = ideal_unmixer(3)
-    scale = torch.tensor([[-0.5], [2.0], [40.0]])
-    heard = []
-
-    def separate_each(mixtures):
-        """Ideal outputs, of their own scales."""
-        heard.append(mixtures[0])
-        index = len(heard) - 1
-        sources = [Sources(4)[n]["sources"].T for n in (0, 0, 0, 3, 3)][index]
-        return [Separated((sources / scale)[None], torch.zeros(1, 1, 1, 1))]
-
-    monkeypatch.setattr(unmixer.separator, "separate_each", separate_each)
-    monkeypatch.setattr(
-        Unmixer, "speaker_score", lambda self, mixture, embeddings: len(heard)
-    )
-    monkeypatch.setattr(
-        "dpcl_dprnn.unmixing.counting.calibrate",
-        lambda scores, counts, most: [scores, counts, most],
-    )
-    monkeypatch.setattr(
-        unmixer.separator, "parameters", lambda: iter([torch.zeros(1)])
-    )
-    monkeypatch.setattr(
-        "dpcl_dprnn.unmixing.counting.better_head",
-        lambda unmixer, examples: (unmixer, list(examples)),
-    )
-    taught = calibrated(unmixer, Sources(4), limit=2)
-    scores, counts, most = taught["speaker_counting"]
-    assert scores == [1, 2, 3, 4, 5]
-    assert counts == [1, 2, 3, 1, 2] and most == 3
-    fitted, examples = taught["best_head"]
-    assert fitted.output_gains == taught["output_gains"]
-    assert [len(sources) for _, sources in examples] == [3, 2]
-    first, second = (Sources(4)[n]["sources"].T for n in (0, 3))
-    expected = [
-        *(first[:1], first[:2], first),
-        *(second[:1], second[[0, 2]]),
-    ]
-    for got, sources in zip(heard, expected, strict=True):
-        torch.testing.assert_close(got, sources.sum(dim=0))
-
-
-def test_examples_are_spread_over_the_set():
-    """Sets are sorted: the first mixtures may all be of two speakers."""
-
-    class Watched(Sources):
-        asked = []
-
-        def __getitem__(self, index):
-            self.asked.append(index)
-            return super().__getitem__(index)
-
-    unmixer = Unmixer(make_separator(num_spks=3), 3)
-    calibrated(unmixer, Watched(101), limit=5)
-    assert Watched.asked == 2 * [0, 25, 50, 75, 100]  # for the heads again
-
-
-def test_calibrated_gains_undo_the_scales(monkeypatch):
-    unmixer = ideal_unmixer(2)
-    data = []
-    for index in range(0, 9, 2):
-        sources = Sources(9)[index]["sources"][:, ::2]
-        data.append({"sources": sources, "mixture": sources.sum(dim=1)})
-    queue = [d["sources"].T[:k] for d in data for k in (1, 2)]
-
-    def separate_each(mixtures):
-        sources = F.pad(queue.pop(0), (0, 0, 0, 1))[:2]
-        outputs = sources / torch.tensor([[-0.5], [20.0]])
-        return [Separated(outputs[None], None)]
-
-    monkeypatch.setattr(unmixer.separator, "separate_each", separate_each)
-    monkeypatch.setattr(
-        unmixer.separator, "parameters", lambda: iter([torch.zeros(1)])
-    )
-    unmixer.separator.model.embedding_head = None
-    taught = calibrated(unmixer, data)
-    assert taught["output_gains"] == pytest.approx([-0.5, 20.0], rel=0.03)
-    assert taught["speaker_counting"] == []
-
-
-@pytest.mark.parametrize("best", ["masks", "kmeans"])
-def test_better_head_is_the_one_that_is_nearer_to_the_sources(
-    best, monkeypatch
-):
-    """Here the other's voices are half mixed up."""
-    unmixer = ideal_unmixer(2)
-    separated = [Separated(None, None)]
-    monkeypatch.setattr(
-        unmixer.separator, "separate_each", lambda mixtures: separated
-    )
-    examples = []
-    for index in range(4):
-        sources = Sources(4)[index]["sources"].T[::2]
-        examples.append((sources.sum(dim=0), sources))
-
-    def unmix(self, mixture, separated, n_spks, head):
-        sources = next(s for m, s in examples if m is mixture)
-        assert n_spks == len(sources)
-        leak = 0.0 if head == best else 0.5
-        return Unmixed(sources + leak * sources.flip(0), None)
-
-    monkeypatch.setattr(Unmixer, "unmix", unmix)
-    assert better_head(unmixer, examples) == best
-    chosen = dataclasses.replace(unmixer, best_head=best)
-    assert chosen.heads[0] == best
-    assert chosen.check(None, None) == (2, best)
-    assert chosen.check(2, "masks") == (2, "masks")
-
-
-def test_no_head_is_better_where_nothing_tells():
-    sources = Sources(1)[0]["sources"].T
-    unmixer = ideal_unmixer(3)
-    assert better_head(unmixer, []) == ""
-    assert better_head(unmixer, [(sources[0], sources[:1])]) == ""
-    assert unmixer.heads == ("masks", "kmeans")
-    unmixer.separator.model.embedding_head = None
-    assert better_head(unmixer, [(sources.sum(dim=0), sources)]) == ""

@@ -49,11 +49,14 @@ def test_a_voice_in_pieces_is_put_together():
     sources = tones(300, 2500)
     embeddings = ideal_embeddings(unmixer, sources)
     pieces = torch.stack([0.3 * sources[0], sources[1], 0.7 * sources[0]])
-    voices = unmixer.unmix(
+    unmixed = unmixer.unmix(
         sources.sum(dim=0), Separated(pieces[None], embeddings), 2, "masks"
-    ).voices
-    voices = ordered(voices, sources)
+    )
+    voices = ordered(unmixed.voices, sources)
     torch.testing.assert_close(voices, sources, atol=1e-5, rtol=0)
+    # And its embeddings too: the two are as unlike as can be.
+    likeness = unmixer.expectation("masks", [unmixed.sums]).likeness
+    assert likeness == pytest.approx(0, abs=0.02)
 
 
 def test_a_single_speaker_is_returned_whole():
@@ -147,9 +150,11 @@ def test_mixtures_do_not_depend_on_one_another(device):
     mixtures = [0.1 * torch.randn(n, device=device) for n in (800, 500, 799)]
     for head in ("masks", "kmeans"):
         together = unmixer(mixtures, 2, head)
-        for mixture, (voices, _) in zip(mixtures, together, strict=True):
+        for mixture, unmixed in zip(mixtures, together, strict=True):
             (alone,) = unmixer([mixture], 2, head)
-            torch.testing.assert_close(voices, alone.voices, atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                unmixed.voices, alone.voices, atol=1e-5, rtol=0
+            )
     assert unmixer([], 2) == []
 
 

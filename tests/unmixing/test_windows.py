@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dpcl_dprnn.unmixing.expectation import Expectation
 from dpcl_dprnn.unmixing.windows import (
     Stitcher,
     cut_windows,
@@ -222,7 +223,8 @@ class Halves:
 def test_windows_are_separated_and_put_together():
     signal = voices_of(200, 1)[0]
     done = separate_windows(
-        Halves(), blocks_of(signal, 17), 2, SIZE, OVERLAP, "masks"
+        *(Halves(), blocks_of(signal, 17), 2, SIZE, OVERLAP, "masks"),
+        Expectation(),
     )
     got = np.concatenate(list(done), axis=1)
     assert got == pytest.approx(np.stack([signal, signal]) / 2, abs=1e-6)
@@ -236,7 +238,9 @@ def test_memory_does_not_grow():
             yield np.zeros(10, np.float32)
 
     taken = 0
-    stream = separate_windows(Halves(), endless(), 2, SIZE, OVERLAP, "masks")
+    stream = separate_windows(
+        Halves(), endless(), 2, SIZE, OVERLAP, "masks", Expectation()
+    )
     for block in stream:
         assert block.shape[1] <= SIZE
         taken += block.shape[1]

@@ -43,7 +43,7 @@ from dpcl_dprnn.training.options import (
     open_loggers,
     parse_command_line,
 )
-from dpcl_dprnn.unmixing.counting import calibrated
+from dpcl_dprnn.unmixing.calibration import calibrated
 
 
 class Separation(Engine):

@@ -24,6 +24,7 @@ from ..sound.audio import write_wav
 FULL_SCALE = 32767 / 32768  # the highest 16-bit sample
 WIDTH = 7.0  # inches
 SURE = 0.7  # confidence below which a number is a guess
+HARDLY = 2.0  # dB of improvement, below which voices sound like the mixture
 PLAYABLE = ".aac .flac .m4a .mp3 .mp4 .oga .ogg .opus .wav .webm".split()
 LONGEST_SEEN = 300.0  # seconds of a recording that spectrograms are drawn of
 
@@ -137,18 +138,27 @@ def turned_down(signals):
     return signals * gain, gain
 
 
-def count_in_words(count, confidence=None):
-    """How many voices there are, and how sure that is if it was found out."""
-    many = {0: "No voice", 1: "1 voice"}.get(count, f"{count} voices")
-    if confidence is None or not count:
-        return many
-    guess = ", a guess" if confidence < SURE else ""
-    return f"{many} (confidence in the number: {confidence:.0%}{guess})"
+def count_in_words(count, confidence=None, expected_si_snr_i=None):
+    """How many voices there are, how sure that is if it was found out, and how
+    well they are separated, in dB, as far as that can be told.
+    """
+    many, more = {0: "No voice", 1: "1 voice"}.get(count, f"{count} voices"), []
+    if confidence is not None:
+        guess = ", a guess" if confidence < SURE else ""
+        more.append(f"confidence in the number: {confidence:.0%}{guess}")
+    if expected_si_snr_i is not None:
+        hardly = ", hardly separated" if expected_si_snr_i < HARDLY else ""
+        more.append(
+            f"expected SI-SNR improvement: {expected_si_snr_i:.0f} dB{hardly}"
+        )
+    return f"{many} ({'; '.join(more)})" if count and more else many
 
 
 def describe(name, seconds, voices, taken, gain):
     """What was done, in a few sentences."""
-    many = count_in_words(voices.count, voices.confidence)
+    many = count_in_words(
+        voices.count, voices.confidence, voices.expected_si_snr_i
+    )
     told = f"{many} in {name} ({seconds:.1f} s), separated in {taken:.2f} s."
     if gain < 1:
         quieter = -20 * np.log10(gain)

@@ -156,7 +156,10 @@ class Run:
                 outputs, gain_db, turns = self._write(job, recording, stream)
                 spent = share + time.perf_counter() - started
                 seconds = recording.frames / recording.rate
-                found = count_in_words(stream.count, stream.confidence)
+                expected = stream.expectation.improvement
+                found = count_in_words(
+                    stream.count, stream.confidence, expected
+                )
                 told = [f"{found} in {seconds:.1f} s", *recording.warnings]
                 extras = self._write_extras(
                     job,
@@ -181,6 +184,7 @@ class Run:
                     "found": found,
                     "count": stream.count,
                     "confidence": stream.confidence,
+                    "expected_si_snr_i": expected,
                     "head": options.head or self.separator.heads[0],
                     "sample_rate": stream.rate,
                     "turns": [

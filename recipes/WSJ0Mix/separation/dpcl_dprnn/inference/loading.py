@@ -19,14 +19,14 @@ from yaml import YAMLError as PyYAMLError
 from ..common.errors import UserError, first_line
 from ..common.moved import with_new_names
 from ..model.separator import Separator
-from .model_folder import NEEDED
+from .model_folder import FITTED, NEEDED
 
 # What comes with the package: a model, and a recording to try it on
 PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained"
 MODEL = PRETRAINED / "voices"
 EXAMPLE = PRETRAINED / "example.flac"
 REQUIRED = ("modules", "num_spks", "sample_rate")
-KEPT = ("modules", "output_gains", "speaker_counting", "best_head", *NEEDED)
+KEPT = ("modules", *FITTED, *NEEDED)
 KNOWN_CLASSES = frozenset(
     [
         "dpcl_dprnn.model.encoders.LearnedDecoder",
@@ -144,6 +144,7 @@ def _check_values(hparams, path):
     count = hparams["num_spks"]
     gains = hparams.get("output_gains") or []
     boundaries = hparams.get("speaker_counting") or []
+    lines = hparams.get("expected_improvement", {})
     fits = {
         "num_spks": isinstance(count, int) and count > 0,
         "sample_rate": isinstance(hparams["sample_rate"], int)
@@ -152,14 +153,17 @@ def _check_values(hparams, path):
         "speaker_counting": np.shape(boundaries) in ((0,), (count - 1, 2)),
         "kmeans": isinstance(hparams.get("kmeans", {}), dict),
         "best_head": hparams.get("best_head", "") in ("", "masks", "kmeans"),
+        "expected_improvement": isinstance(lines, dict)
+        and all(np.shape(line) == (2,) for line in lines.values()),
     }
-    np.isfinite(gains), np.isfinite(boundaries)  # fail if they are no numbers
     for key, fit in fits.items():
         if not fit:
             raise UserError(
                 f"{path}: {key} is {hparams[key]!r}, which does not fit this "
                 "model. Export it again."
             )
+    for each in (gains, boundaries, list(lines.values())):
+        np.isfinite(each)  # fails if they are no numbers
 
 
 class _SafeLoader(ruamel.yaml.SafeLoader):

@@ -30,13 +30,22 @@ NEEDED = (
     "kmeans",
     "mixture_consistency",
 )
+# Of an `unmixer.Unmixer`, which `calibration.calibrated` finds
+FITTED = (
+    "output_gains",
+    "speaker_counting",
+    "best_head",
+    "expected_improvement",
+)
 ENDING = """
-# Fitted to the validation data: the scale of the outputs; and how to count
+# Fitted to the validation data: the scale of the outputs; how to count
 # speakers: for 1, 2, ... the score that is the boundary to one more, and the
-# slope of the log-odds; and the head that separated them better
-output_gains: {gains}
-speaker_counting: {counting}
-best_head: "{best}"
+# slope of the log-odds; the head that separated better; and for each head the
+# slope and intercept of the SI-SNRi, in dB, that is to be expected
+output_gains: {output_gains}
+speaker_counting: {speaker_counting}
+best_head: "{best_head}"
+expected_improvement: {expected_improvement}
 
 modules:
     separator: !ref <separator>
@@ -118,10 +127,7 @@ def export_model(
     fresh = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     counting, heads = unmixer.speaker_counting, unmixer.heads
-    text = inference_hparams(
-        *(hparams_text, overrides, unmixer.output_gains, counting),
-        unmixer.best_head,
-    )
+    text = inference_hparams(hparams_text, overrides, unmixer)
     write_text(fresh / HPARAMS, text)
     write_text(fresh / CARD, model_card(about, counting, heads[0]))
     state = {
@@ -138,7 +144,7 @@ def export_model(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def inference_hparams(text, overrides, gains=(), counting=(), best_head=""):
+def inference_hparams(text, overrides, unmixer):
     """The part of an hparams file that inference needs.
 
     Arguments
@@ -147,9 +153,8 @@ def inference_hparams(text, overrides, gains=(), counting=(), best_head=""):
         The hparams file of training.
     overrides : str
         YAML of the keys to set in it.
-    gains, counting, best_head
-        `output_gains`, `speaker_counting` and `best_head` of an
-        `unmixer.Unmixer`.
+    unmixer : unmixer.Unmixer
+        With what was fitted.
 
     Returns
     -------
@@ -160,12 +165,13 @@ def inference_hparams(text, overrides, gains=(), counting=(), best_head=""):
 
     Example
     -------
+    >>> from dpcl_dprnn.unmixing.unmixer import Unmixer
     >>> print(inference_hparams('''
     ... size: 1  # m
     ... data: !PLACEHOLDER
     ... separator: !new:collections.Counter
     ...     a: !ref <size>
-    ... ''', "size: 2").split("\\n\\n")[0])
+    ... ''', "size: 2", Unmixer(None, 2)).split("\\n\\n")[0])
     size: 2
     separator: !new:collections.Counter
         a: !ref <size>
@@ -186,11 +192,19 @@ def inference_hparams(text, overrides, gains=(), counting=(), best_head=""):
                 blocks[name] = stream.getvalue()
             waiting += set(re.findall(r"<(\w+)[\[>]", blocks[name])) & set(tree)
     kept = "".join(block for name, block in blocks.items() if name in needed)
-    return kept + ENDING.format(
-        gains=[float(f"{gain:.6g}") for gain in gains],
-        counting=[[float(f"{n:.6g}") for n in pair] for pair in counting],
-        best=best_head,
-    )
+    fitted = {name: _rounded(getattr(unmixer, name)) for name in FITTED}
+    return kept + ENDING.format(**fitted)
+
+
+def _rounded(value):
+    """The same with six digits of each number."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.6g}")
 
 
 def _blocks(text, tree):

@@ -16,6 +16,7 @@ from ..common.errors import UserError, first_line
 from ..common.precision import use_tf32
 from ..model.separator import load_weights
 from ..sound.rumble import stream_without_rumble, without_rumble
+from ..unmixing.expectation import Expectation
 from ..unmixing.unmixer import Unmixer
 from ..unmixing.windows import fit_overlap, separate_windows
 from .loading import MODEL, find_files, load_hparams
@@ -44,6 +45,7 @@ class Voices:
     waveforms: np.ndarray  # [C, T], float32, at the recording's rate
     rate: int  # samples per second
     confidence: float | None  # of their number; None where it was given
+    expected_si_snr_i: float | None = None  # dB; None where nothing tells
 
     @property
     def count(self):
@@ -59,6 +61,8 @@ class VoiceStream:
     count: int  # of voices, C
     confidence: float | None  # of their number; None where it was given
     blocks: typing.Iterable  # of [C, any number of samples], float32
+    # Of the blocks that were taken
+    expectation: Expectation = dataclasses.field(default_factory=Expectation)
 
     def at_rate(self, wanted, recording):
         """The same at another rate, as long as the recording."""
@@ -273,7 +277,8 @@ class SpeechSeparator(Pretrained):
             logger.warning("%s: %s.", recording.name, warning)
         stream = self.stream(recording, n_spks, head, sample_rate)
         voices = np.concatenate(list(stream.blocks), axis=1)
-        return Voices(voices, stream.rate, stream.confidence)
+        expected = stream.expectation.improvement
+        return Voices(voices, stream.rate, stream.confidence, expected)
 
     def stream(self, recording, n_spks=None, head=None, sample_rate=None):
         """Separate a recording of any length, piece by piece.
@@ -332,7 +337,8 @@ class SpeechSeparator(Pretrained):
         for index, each in zip(short, unmixed, strict=True):
             voices = each.voices.cpu().numpy()
             streams[index] = VoiceStream(
-                self.sample_rate, len(voices), each.confidence, [voices]
+                *(self.sample_rate, len(voices), each.confidence, [voices]),
+                self.unmixer.expectation(head, [each.sums]),
             )
         return [
             stream
@@ -345,10 +351,13 @@ class SpeechSeparator(Pretrained):
         count, confidence = n_spks, None
         if n_spks == "auto":
             count, confidence = self.count_in(recording)
-        blocks = self._in_windows(recording, count, head)
-        return VoiceStream(self.sample_rate, count, confidence, blocks)
+        expectation = self.unmixer.expectation(head)
+        blocks = self._in_windows(recording, count, head, expectation)
+        return VoiceStream(
+            self.sample_rate, count, confidence, blocks, expectation
+        )
 
-    def _in_windows(self, recording, count, head):
+    def _in_windows(self, recording, count, head, expectation):
         """The blocks of a `VoiceStream` at the model's rate."""
         rates = recording.rate, self.sample_rate
         total = count_frames(recording.frames, *rates)
@@ -365,6 +374,7 @@ class SpeechSeparator(Pretrained):
             size=size,
             overlap=fit_overlap(total, size, overlap),
             head=head,
+            expectation=expectation,
         )
 
     def _whole(self, blocks, rate, frames):

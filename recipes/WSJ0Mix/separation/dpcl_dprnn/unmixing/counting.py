@@ -1,16 +1,8 @@
-"""How many speakers are there? Counted from the embeddings of a mixture, and
-fitted, with the gains, to examples after training.
-"""
-
-import dataclasses
+"""How many speakers are there? Counted from the embeddings of a mixture."""
 
 import numpy as np
-import torch
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
-
-from ..model.losses import audible_sources, pit_si_snr_loss
-from .gains import TINY, fit_gains
 
 LEAST = 8  # examples on either side that a boundary is fitted to
 RELIABLE = 0.85  # of the examples have to be told right
@@ -127,102 +119,3 @@ def count_speakers(score, boundaries):
     chances = -np.diff(np.minimum.accumulate([1.0, *more, 0.0]))
     best = int(chances.argmax())
     return best + 1, float(chances[best])
-
-
-@torch.no_grad()
-def calibrated(unmixer, dataset, limit=64):
-    """Fit what training leaves open, on examples.
-
-    That is the scale of the mask head's outputs, how to count speakers, where
-    there is an embedding head, and which of two heads is the better. Each
-    example is heard with one, two, ... of its speakers.
-
-    Arguments
-    ---------
-    unmixer : Unmixer
-    dataset : Dataset
-        Items with `mixture` [T] and `sources` [T, C].
-    limit : int
-        Items to listen to.
-
-    Returns
-    -------
-    dict
-        `output_gains`, `speaker_counting` and `best_head` of an `Unmixer`,
-        empty where there is no such head or not enough to learn from.
-    """
-    device = next(unmixer.separator.parameters()).device
-    has_masks, has_embeddings = (
-        name in unmixer.separator.heads for name in ("masks", "kmeans")
-    )
-    products, scores, counts = [], [], []
-    # Spread over the set, which may be sorted by speakers or their number.
-    chosen = np.linspace(0, len(dataset) - 1, min(limit, len(dataset)))
-    for whole, sources in _examples(dataset, chosen, device):
-        for count in range(1, len(sources) + 1):
-            mixture = sources[:count].sum(dim=0)
-            if count == len(sources):  # with its noise
-                mixture = whole
-            (separated,) = unmixer.separator.separate_each([mixture])
-            if has_masks:
-                products.append(_products(mixture, separated.estimates[0]))
-            if has_embeddings:
-                score = unmixer.speaker_score(mixture, separated.embeddings)
-                scores.append(score)
-                counts.append(count)
-    gains = []
-    if products:
-        gram, product = (sum(each) for each in zip(*products, strict=True))
-        gains = fit_gains(gram, product).tolist()
-    fitted = {
-        "output_gains": gains,
-        "speaker_counting": calibrate(scores, counts, unmixer.num_spks),
-    }
-    unmixer = dataclasses.replace(unmixer, **fitted)
-    examples = _examples(dataset, chosen, device)
-    return {**fitted, "best_head": better_head(unmixer, examples)}
-
-
-def _examples(dataset, chosen, device):
-    """Mixtures [T] and their audible sources [C, T]."""
-    for index in chosen.astype(int).tolist():
-        item = dataset[index]
-        sources = item["sources"].T.to(device)
-        audible = audible_sources(sources[None])[0]
-        yield item["mixture"].to(device), sources[audible]
-
-
-def better_head(unmixer, examples):
-    """Which of two heads separates better, by the mean SI-SNR.
-
-    Arguments
-    ---------
-    unmixer : Unmixer
-    examples : iterable of (torch.Tensor, torch.Tensor)
-        A mixture [T] and its sources [C, T].
-
-    Returns
-    -------
-    str
-        "masks" or "kmeans"; "" where there are not two heads, or no example
-        has more than one source.
-    """
-    heads = unmixer.separator.heads
-    losses = {head: [] for head in heads}
-    for mixture, sources in examples if len(heads) > 1 else ():
-        if len(sources) > 1:
-            (separated,) = unmixer.separator.separate_each([mixture])
-            for head in heads:
-                unmixed = unmixer.unmix(mixture, separated, len(sources), head)
-                loss, _ = pit_si_snr_loss(unmixed.voices[None], sources[None])
-                losses[head].append(loss.item())
-    if not any(losses.values()):
-        return ""
-    return min(heads, key=lambda head: np.mean(losses[head]))
-
-
-def _products(mixture, estimates):
-    """What `fit_gains` needs of a mixture, each of which counts alike."""
-    e, x = estimates.double(), mixture.double()
-    power = (x @ x).clamp_min(TINY)
-    return e @ e.T / power, e @ x / power

@@ -12,6 +12,7 @@ import torch
 from ..common.errors import UserError
 from ..model.targets import bin_weights
 from .counting import count_speakers, effective_speakers
+from .expectation import Expectation
 from .gains import loudest, make_consistent, to_scale
 from .grouping import group_alike, voice_embeddings
 
@@ -21,6 +22,7 @@ class Unmixed(typing.NamedTuple):
 
     voices: torch.Tensor  # [C, T]
     confidence: float | None  # of their number; None where it was given
+    sums: torch.Tensor | None = None  # [C, D], of `Unmixer.embed`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Unmixer:
         is always given.
     best_head : str
         The head that is taken where none is asked for; "": the first.
+    expected_improvement : dict
+        Of each head the line of `expectation.fit_line`, if there is one.
     """
 
     separator: torch.nn.Module
@@ -57,6 +61,7 @@ class Unmixer:
     output_gains: typing.Sequence = ()
     speaker_counting: typing.Sequence = ()
     best_head: str = ""
+    expected_improvement: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_hparams(cls, hparams):
@@ -148,12 +153,15 @@ class Unmixer:
         if n_spks == 0:  # silence
             return Unmixed(mixture.new_zeros(0, len(mixture)), confidence)
         pieces = self.pieces(mixture, separated, n_spks, head)
+        sums = self.embed(pieces, separated)
         if len(pieces) <= n_spks:
-            return Unmixed(pieces, confidence)
-        owners = group_alike(self.embed(pieces, separated), n_spks)
-        voices = pieces.new_zeros(n_spks, len(mixture))
-        voices.index_add_(0, owners.to(pieces.device), pieces)
-        return Unmixed(voices, confidence)
+            return Unmixed(pieces, confidence, sums)
+        owners = group_alike(sums, n_spks).to(pieces.device)
+        voices, sums = (
+            each.new_zeros(n_spks, each.shape[1]).index_add_(0, owners, each)
+            for each in (pieces, sums)
+        )
+        return Unmixed(voices, confidence, sums)
 
     @torch.no_grad()
     def pieces(self, mixture, separated, n_spks, head="masks"):
@@ -200,6 +208,16 @@ class Unmixer:
         return voice_embeddings(
             self.separator, pieces, separated.embeddings[0], self.threshold_db
         )
+
+    def expectation(self, head, sums=()):
+        """An `Expectation` of a head's voices, which has heard the sums [C, D]
+        of some; None among them is passed over.
+        """
+        expectation = Expectation(self.expected_improvement.get(head, ()))
+        for each in sums:
+            if each is not None:
+                expectation.hear(each.cpu().numpy())
+        return expectation
 
     @torch.no_grad()
     def count(self, mixture, embeddings):

@@ -106,6 +106,7 @@ class Stitcher:
         self.overlap = overlap
         self.tail = None  # [C, overlap], not given out yet
         self.sums = None  # [C, D], of the embeddings of each voice
+        self.said = None  # the same of the last window
 
     def add(self, pieces, known, sums=None):
         """Take the pieces of the next window.
@@ -129,8 +130,9 @@ class Stitcher:
             places = self._match(pieces[:, : self.overlap], sums)
         voices = places.T @ pieces
         if sums is not None:
-            said = places.T @ sums
-            self.sums = said if self.sums is None else self.sums + said
+            self.said = places.T @ sums
+            heard = 0 if self.sums is None else self.sums
+            self.sums = heard + self.said
         if self.tail is not None:
             rise = (np.arange(self.overlap) + 1) / (self.overlap + 1)
             shared = voices[:, : self.overlap]  # a view
@@ -198,7 +200,7 @@ def _best_places(score, pieces, count):
     return places
 
 
-def separate_windows(unmixer, blocks, count, size, overlap, head):
+def separate_windows(unmixer, blocks, count, size, overlap, head, expectation):
     """Separate a recording of any length.
 
     Arguments
@@ -214,6 +216,8 @@ def separate_windows(unmixer, blocks, count, size, overlap, head):
         Samples that windows share, at least.
     head : str
         "masks" or "kmeans".
+    expectation : expectation.Expectation
+        Hears the voices of each window.
 
     Yields
     ------
@@ -227,9 +231,12 @@ def separate_windows(unmixer, blocks, count, size, overlap, head):
         (separated,) = unmixer.separator.separate_each([mixture])
         pieces = unmixer.pieces(mixture, separated, count, head)
         sums = unmixer.embed(pieces, separated)
-        yield stitcher.add(
+        voices = stitcher.add(
             pieces.cpu().numpy(),
             known,
             None if sums is None else sums.cpu().numpy(),
         )
+        if sums is not None:
+            expectation.hear(stitcher.said)
+        yield voices
     yield stitcher.finish()

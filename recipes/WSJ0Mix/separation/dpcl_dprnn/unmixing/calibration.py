@@ -1,0 +1,129 @@
+"""What is fitted to examples after training: gains, how to count speakers, what
+improvement to expect, and which head is the better.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from ..model.losses import audible_sources, pit_si_snr_loss
+from .counting import calibrate
+from .expectation import fit_line
+from .gains import TINY, fit_gains
+
+
+@torch.no_grad()
+def calibrated(unmixer, dataset, limit=64):
+    """Fit what training leaves open, on examples.
+
+    That is the scale of the mask head's outputs; where there is an embedding
+    head, how to count speakers and what improvement to expect; and which of
+    two heads is the better. Each example is heard with one, two, ... of its
+    speakers.
+
+    Arguments
+    ---------
+    unmixer : Unmixer
+    dataset : Dataset
+        Items with `mixture` [T] and `sources` [T, C].
+    limit : int
+        Items to listen to.
+
+    Returns
+    -------
+    dict
+        `output_gains`, `speaker_counting`, `best_head` and
+        `expected_improvement` of an `Unmixer`, empty where there is no such
+        head or not enough to learn from.
+    """
+    device = next(unmixer.separator.parameters()).device
+    has_masks, has_embeddings = (
+        name in unmixer.separator.heads for name in ("masks", "kmeans")
+    )
+    products, scores, counts = [], [], []
+    # Spread over the set, which may be sorted by speakers or their number.
+    chosen = np.linspace(0, len(dataset) - 1, min(limit, len(dataset)))
+    for whole, sources in _examples(dataset, chosen, device):
+        for count in range(1, len(sources) + 1):
+            mixture = sources[:count].sum(dim=0)
+            if count == len(sources):  # with its noise
+                mixture = whole
+            (separated,) = unmixer.separator.separate_each([mixture])
+            if has_masks:
+                products.append(_products(mixture, separated.estimates[0]))
+            if has_embeddings:
+                score = unmixer.speaker_score(mixture, separated.embeddings)
+                scores.append(score)
+                counts.append(count)
+    gains = []
+    if products:
+        gram, product = (sum(each) for each in zip(*products, strict=True))
+        gains = fit_gains(gram, product).tolist()
+    fitted = {
+        "output_gains": gains,
+        "speaker_counting": calibrate(scores, counts, unmixer.num_spks),
+    }
+    unmixer = dataclasses.replace(unmixer, **fitted)
+    examples = _examples(dataset, chosen, device)
+    return {**fitted, **judge(unmixer, examples)}
+
+
+def _examples(dataset, chosen, device):
+    """Mixtures [T] and their audible sources [C, T]."""
+    for index in chosen.astype(int).tolist():
+        item = dataset[index]
+        sources = item["sources"].T.to(device)
+        audible = audible_sources(sources[None])[0]
+        yield item["mixture"].to(device), sources[audible]
+
+
+def judge(unmixer, examples):
+    """How well each head separates, and whether the embeddings tell.
+
+    Arguments
+    ---------
+    unmixer : Unmixer
+    examples : iterable of (torch.Tensor, torch.Tensor)
+        A mixture [T] and its sources [C, T].
+
+    Returns
+    -------
+    dict
+        `best_head`, that of the higher mean SI-SNR, and `expected_improvement`
+        of an `Unmixer`; empty where there are no embeddings, or no example has
+        more than one source.
+    """
+    heads = unmixer.separator.heads
+    improvements, likenesses = ({head: [] for head in heads} for _ in range(2))
+    for mixture, sources in examples if "kmeans" in heads else ():
+        if len(sources) < 2:
+            continue
+        (separated,) = unmixer.separator.separate_each([mixture])
+        unseparated, _ = pit_si_snr_loss(
+            mixture.expand(1, *sources.shape), sources[None]
+        )
+        for head in heads:
+            unmixed = unmixer.unmix(mixture, separated, len(sources), head)
+            loss, _ = pit_si_snr_loss(unmixed.voices[None], sources[None])
+            expectation = unmixer.expectation(head, [unmixed.sums])
+            if expectation.likeness is not None:
+                improvements[head].append((unseparated - loss).item())
+                likenesses[head].append(expectation.likeness)
+    best_head = ""
+    if len(heads) > 1 and all(improvements.values()):
+        best_head = max(heads, key=lambda head: np.mean(improvements[head]))
+    lines = {
+        head: fit_line(likenesses[head], improvements[head]) for head in heads
+    }
+    return {
+        "best_head": best_head,
+        "expected_improvement": {h: line for h, line in lines.items() if line},
+    }
+
+
+def _products(mixture, estimates):
+    """What `fit_gains` needs of a mixture, each of which counts alike."""
+    e, x = estimates.double(), mixture.double()
+    power = (x @ x).clamp_min(TINY)
+    return e @ e.T / power, e @ x / power
