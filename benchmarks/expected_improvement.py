@@ -22,6 +22,7 @@ from dpcl_dprnn.inference import SpeechSeparator
 from dpcl_dprnn.inference.loading import MODEL
 from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model.losses import pairwise_si_snr, pit_si_snr_loss
+from dpcl_dprnn.model.targets import power_of
 from dpcl_dprnn.unmixing.expectation import fit_line
 
 LITTLE = 2.0  # dB of improvement: what ought to be found
@@ -29,7 +30,7 @@ LITTLE = 2.0  # dB of improvement: what ought to be found
 
 def decidedness(encoded):
     """Mean of the squared shares of voices in a bin, by power, of [C, F, L]."""
-    power = encoded.square()
+    power = power_of(encoded)
     total = power.sum(dim=0)
     shares = power / total.clamp_min(1e-12)
     return float((shares.square().sum(dim=0) * total).sum() / total.sum())
