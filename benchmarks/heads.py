@@ -21,6 +21,7 @@ ROWS = {
     "both, weight 1": {**GOOD, "dpcl_weight": 1.0},
     "both, weight 10": {**GOOD, "dpcl_weight": 10.0},
     "both, weight 100": {**GOOD, "dpcl_weight": 100.0},
+    "both, weight 1000": {**GOOD, "dpcl_weight": 1000.0},
     "both, whitened": {**GOOD, "dpcl_loss": WHITENED, "dpcl_weight": 1.0},
     # Its mask head is there, and is not trained.
     "embeddings": {

@@ -258,6 +258,19 @@ def test_a_model_of_the_hub(model_folder, monkeypatch):
         ("output_gains: []", "output_gains: [1.0]", "output_gains is [1.0]"),
         ("speaker_counting: [[", "speaker_counting: [[[", "damaged"),
         ("speaker_counting: [[1.05, 20.0]]", "speaker_counting: [5]", "fit"),
+        *(
+            (
+                "expected_improvement: {}",
+                f"expected_improvement: {value}",
+                f"expected_improvement is {shown}",
+            )
+            for value, shown in [
+                ("{masks: [1.0]}", "{'masks': [1.0]}"),
+                ("[]", "[]"),
+                ("{masks: [1.0, .inf]}", "{'masks': [1.0, inf]}"),
+            ]
+        ),
+        ("expected_improvement: {}", "expected_improvement: {a: [b, c]}", ""),
         ("# Evaluation", "[" * 3000, "damaged"),
     ],
 )

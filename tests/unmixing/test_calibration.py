@@ -163,11 +163,29 @@ def test_expected_improvement_is_that_of_the_examples(monkeypatch):
         for leak in times * leaks:
             angle = np.arccos(leak)
             sums = np.array([[1.0, 0.0], [np.cos(angle), np.sin(angle)]])
-            expectation = unmixer.expectation(head, [torch.from_numpy(sums)])
+            expectation = unmixer.expectation(head, torch.from_numpy(sums))
             # One source is 6 dB above the other, and is that much less won.
             assert expectation.improvement == pytest.approx(
                 -20 * np.log10(leak), abs=0.3
             )
+
+
+def test_a_head_with_a_silent_voice_is_not_the_best(monkeypatch):
+    """Its embeddings tell nothing; that is no reason to leave it out."""
+    unmixer, examples = mixed_up(
+        monkeypatch, [0.1] * 4, {"masks": 1.0, "kmeans": 1.0}
+    )
+    both = Unmixer.unmix
+
+    def unmix(self, mixture, separated, n_spks, head):
+        voices, confidence, sums = both(self, mixture, separated, n_spks, head)
+        if head == "masks" and mixture is not examples[0][0]:
+            quiet = torch.tensor([[1.0], [0.0]])
+            voices, sums = quiet * mixture, quiet * sums
+        return Unmixed(voices, confidence, sums)
+
+    monkeypatch.setattr(Unmixer, "unmix", unmix)
+    assert judge(unmixer, examples)["best_head"] == "kmeans"
 
 
 def test_nothing_is_told_where_nothing_tells():

@@ -44,7 +44,8 @@ def test_nothing_is_expected_of_one_voice(sums):
 def test_line_through_points():
     likenesses = np.linspace(0.1, 0.9, 9)
     noise = np.tile([0.5, -1.0, 0.5], 3)  # of no slope and no mean
-    line = fit_line(likenesses, 8 - 7 * likenesses + noise)
+    improvements = 8 - 7 * likenesses + noise
+    line = fit_line(list(zip(likenesses, improvements, strict=True)))
     assert line == pytest.approx([-7.0, 8.0])
 
 
@@ -58,4 +59,12 @@ def test_line_through_points():
     ],
 )
 def test_no_line_where_likeness_does_not_tell(likenesses, improvements):
-    assert fit_line(likenesses, improvements) == []
+    pairs = zip(likenesses, improvements, strict=True)
+    assert fit_line(list(pairs)) == []
+
+
+def test_opposite_voices_are_as_those_that_are_unlike():
+    expectation = Expectation([-10.0, 9.0])
+    expectation.hear(np.stack([direction(0), direction(120)]))
+    assert expectation.likeness == pytest.approx(-0.5)
+    assert expectation.improvement == 9.0

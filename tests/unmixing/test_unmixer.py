@@ -55,7 +55,7 @@ def test_a_voice_in_pieces_is_put_together():
     voices = ordered(unmixed.voices, sources)
     torch.testing.assert_close(voices, sources, atol=1e-5, rtol=0)
     # And its embeddings too: the two are as unlike as can be.
-    likeness = unmixer.expectation("masks", [unmixed.sums]).likeness
+    likeness = unmixer.expectation("masks", unmixed.sums).likeness
     assert likeness == pytest.approx(0, abs=0.02)
 
 

@@ -230,6 +230,37 @@ def test_windows_are_separated_and_put_together():
     assert got == pytest.approx(np.stack([signal, signal]) / 2, abs=1e-6)
 
 
+class Thirds(Halves):
+    """An unmixer that gives one voice in two pieces; windows differ in how
+    alike it and the other are.
+    """
+
+    def __init__(self, cosines):
+        super().__init__()
+        self.cosines = iter(cosines)
+
+    def pieces(self, mixture, separated, n_spks, head):
+        return torch.stack([0.5 * mixture, 0.2 * mixture, 0.3 * mixture])
+
+    def embed(self, pieces, separated):
+        cosine = next(self.cosines)
+        one = torch.tensor([1.0, 0.0])
+        other = torch.tensor([cosine, (1 - cosine**2) ** 0.5])
+        return torch.stack([0.4 * one, 0.2 * one, 0.4 * other])
+
+
+def test_what_to_expect_is_of_voices_and_not_of_pieces():
+    signal, cosines = voices_of(100, 1)[0], [0.1, 0.5, 0.3, 0.2, 0.4]
+    expectation = Expectation()
+    done = separate_windows(
+        *(Thirds(cosines), blocks_of(signal, 200), 2, SIZE, OVERLAP, "masks"),
+        expectation,
+    )
+    windows = len(list(done)) - 1  # the last block is what was left
+    assert 1 < windows <= len(cosines)
+    assert expectation.likeness == pytest.approx(np.mean(cosines[:windows]))
+
+
 def test_memory_does_not_grow():
     """What comes out of an endless stream comes soon, and is let go."""
 

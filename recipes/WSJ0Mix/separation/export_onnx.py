@@ -47,7 +47,7 @@ def run(args):
     # Not before the options are read: these imports take seconds.
     from dpcl_dprnn.inference import SpeechSeparator
     from dpcl_dprnn.inference.loading import MODEL
-    from dpcl_dprnn.unmixing.onnx_export import export_onnx
+    from dpcl_dprnn.inference.onnx_export import export_onnx
 
     separator = SpeechSeparator.from_hparams(
         source=args.model or MODEL, safe=not args.trust_model

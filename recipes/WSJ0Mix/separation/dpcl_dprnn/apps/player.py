@@ -141,16 +141,25 @@ def turned_down(signals):
 def count_in_words(count, confidence=None, expected_si_snr_i=None):
     """How many voices there are, how sure that is if it was found out, and how
     well they are separated, in dB, as far as that can be told.
+
+    Example
+    -------
+    >>> count_in_words(2, 0.62, 1.96)
+    '2 voices (confidence in the number: 62%, a guess; expected SI-SNR improvement: 2.0 dB, hardly separated)'
+    >>> count_in_words(3, None, 5.44)
+    '3 voices (expected SI-SNR improvement: 5.4 dB)'
+    >>> count_in_words(0, 1.0)
+    'No voice'
     """
-    many, more = {0: "No voice", 1: "1 voice"}.get(count, f"{count} voices"), []
+    many = {0: "No voice", 1: "1 voice"}.get(count, f"{count} voices")
+    more = []
     if confidence is not None:
         guess = ", a guess" if confidence < SURE else ""
         more.append(f"confidence in the number: {confidence:.0%}{guess}")
     if expected_si_snr_i is not None:
         hardly = ", hardly separated" if expected_si_snr_i < HARDLY else ""
-        more.append(
-            f"expected SI-SNR improvement: {expected_si_snr_i:.0f} dB{hardly}"
-        )
+        shown = max(0.0, expected_si_snr_i)
+        more.append(f"expected SI-SNR improvement: {shown:.1f} dB{hardly}")
     return f"{many} ({'; '.join(more)})" if count and more else many
 
 

@@ -1,5 +1,5 @@
 """A trained model at work: model folders and their safety, recordings in,
-voices out.
+voices out; ONNX.
 
 May import `common`, `sound`, `model` and `unmixing`.
 """

@@ -154,16 +154,16 @@ def _check_values(hparams, path):
         "kmeans": isinstance(hparams.get("kmeans", {}), dict),
         "best_head": hparams.get("best_head", "") in ("", "masks", "kmeans"),
         "expected_improvement": isinstance(lines, dict)
-        and all(np.shape(line) == (2,) for line in lines.values()),
+        and all(np.shape(line) == (2,) for line in lines.values())
+        and np.isfinite(np.array([*lines.values()], float)).all(),
     }
+    np.isfinite(gains), np.isfinite(boundaries)  # fail if they are no numbers
     for key, fit in fits.items():
         if not fit:
             raise UserError(
                 f"{path}: {key} is {hparams[key]!r}, which does not fit this "
                 "model. Export it again."
             )
-    for each in (gains, boundaries, list(lines.values())):
-        np.isfinite(each)  # fails if they are no numbers
 
 
 class _SafeLoader(ruamel.yaml.SafeLoader):

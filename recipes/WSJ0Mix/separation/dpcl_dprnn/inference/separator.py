@@ -338,7 +338,7 @@ class SpeechSeparator(Pretrained):
             voices = each.voices.cpu().numpy()
             streams[index] = VoiceStream(
                 *(self.sample_rate, len(voices), each.confidence, [voices]),
-                self.unmixer.expectation(head, [each.sums]),
+                self.unmixer.expectation(head, each.sums),
             )
         return [
             stream

@@ -177,7 +177,7 @@ def _open_sounds(settings, name, sample_rate, cache, seed):
     """The stores of noises or impulse responses, by split, or None."""
     if not settings[name]:
         probability = name.replace("folder", "probability")
-        if 0 < settings[probability] < 1:  # 1 is the default
+        if 0 < settings[probability] < 1:  # 1 may be the default
             logger.warning(
                 "dynamic_mixing.%s is %g and does nothing: give a %s.",
                 *(probability, settings[probability], name),

@@ -90,12 +90,13 @@ def judge(unmixer, examples):
     Returns
     -------
     dict
-        `best_head`, that of the higher mean SI-SNR, and `expected_improvement`
-        of an `Unmixer`; empty where there are no embeddings, or no example has
-        more than one source.
+        `best_head` of an `Unmixer`, that of the higher mean SI-SNR, empty where
+        there are not two; and `expected_improvement`, without the heads that
+        `fit_line` has no line for. Both are empty where no example has more
+        than one source.
     """
     heads = unmixer.separator.heads
-    improvements, likenesses = ({head: [] for head in heads} for _ in range(2))
+    improvements, told = ({head: [] for head in heads} for _ in range(2))
     for mixture, sources in examples if "kmeans" in heads else ():
         if len(sources) < 2:
             continue
@@ -106,16 +107,15 @@ def judge(unmixer, examples):
         for head in heads:
             unmixed = unmixer.unmix(mixture, separated, len(sources), head)
             loss, _ = pit_si_snr_loss(unmixed.voices[None], sources[None])
-            expectation = unmixer.expectation(head, [unmixed.sums])
-            if expectation.likeness is not None:
-                improvements[head].append((unseparated - loss).item())
-                likenesses[head].append(expectation.likeness)
+            improvement = (unseparated - loss).item()
+            improvements[head].append(improvement)
+            likeness = unmixer.expectation(head, unmixed.sums).likeness
+            if likeness is not None:
+                told[head].append((likeness, improvement))
     best_head = ""
-    if len(heads) > 1 and all(improvements.values()):
+    if len(heads) > 1 and any(improvements.values()):
         best_head = max(heads, key=lambda head: np.mean(improvements[head]))
-    lines = {
-        head: fit_line(likenesses[head], improvements[head]) for head in heads
-    }
+    lines = {head: fit_line(pairs) for head, pairs in told.items()}
     return {
         "best_head": best_head,
         "expected_improvement": {h: line for h, line in lines.items() if line},

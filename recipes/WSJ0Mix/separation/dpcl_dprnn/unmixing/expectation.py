@@ -57,30 +57,33 @@ class Expectation:
 
     @property
     def improvement(self):
-        """The SI-SNR improvement to be expected, dB, or None."""
+        """The SI-SNR improvement to be expected, dB, or None. Voices that are
+        more unlike than unlike ones are trained to be are as those.
+        """
         if not len(self.line) or self.likeness is None:
             return None
         slope, intercept = self.line
-        return slope * self.likeness + intercept
+        return slope * max(0.0, self.likeness) + intercept
 
 
-def fit_line(likenesses, improvements):
+def fit_line(pairs):
     """Learn from examples what a likeness of voices says of them.
 
     Arguments
     ---------
-    likenesses : sequence of float
-        Of `Expectation.likeness`.
-    improvements : sequence of float
-        The SI-SNR improvements that there were, dB.
+    pairs : sequence of (float, float)
+        `Expectation.likeness`, and the SI-SNR improvement that there was, dB.
 
     Returns
     -------
     list of float
         Slope and intercept; empty where there are fewer than 8 examples, or
-        the improvement hardly falls with the likeness.
+        the correlation is above -0.5: guesses help nobody.
     """
-    if len(likenesses) < FEWEST or np.ptp(likenesses) < TINY:
+    if len(pairs) < FEWEST:
+        return []
+    likenesses, improvements = np.transpose(pairs)
+    if np.ptp(likenesses) < TINY:
         return []
     line = linregress(likenesses, improvements)
     if not line.rvalue <= RELIABLE:

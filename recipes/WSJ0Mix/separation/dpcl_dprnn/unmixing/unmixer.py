@@ -22,7 +22,8 @@ class Unmixed(typing.NamedTuple):
 
     voices: torch.Tensor  # [C, T]
     confidence: float | None  # of their number; None where it was given
-    sums: torch.Tensor | None = None  # [C, D], of `Unmixer.embed`
+    # [C, D], of `Unmixer.embed`; None without embeddings, or of silence
+    sums: torch.Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,14 +210,13 @@ class Unmixer:
             self.separator, pieces, separated.embeddings[0], self.threshold_db
         )
 
-    def expectation(self, head, sums=()):
-        """An `Expectation` of a head's voices, which has heard the sums [C, D]
-        of some; None among them is passed over.
+    def expectation(self, head, sums=None):
+        """An `Expectation` of a head's voices, which has heard those of the
+        sums [C, D], if any.
         """
         expectation = Expectation(self.expected_improvement.get(head, ()))
-        for each in sums:
-            if each is not None:
-                expectation.hear(each.cpu().numpy())
+        if sums is not None:
+            expectation.hear(sums.cpu().numpy())
         return expectation
 
     @torch.no_grad()

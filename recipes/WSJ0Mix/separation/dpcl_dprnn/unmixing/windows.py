@@ -105,7 +105,7 @@ class Stitcher:
         self.count = count
         self.overlap = overlap
         self.tail = None  # [C, overlap], not given out yet
-        self.sums = None  # [C, D], of the embeddings of each voice
+        self.sums = 0.0  # [C, D], of the embeddings of each voice
         self.said = None  # the same of the last window
 
     def add(self, pieces, known, sums=None):
@@ -131,8 +131,7 @@ class Stitcher:
         voices = places.T @ pieces
         if sums is not None:
             self.said = places.T @ sums
-            heard = 0 if self.sums is None else self.sums
-            self.sums = heard + self.said
+            self.sums = self.sums + self.said
         if self.tail is not None:
             rise = (np.arange(self.overlap) + 1) / (self.overlap + 1)
             shared = voices[:, : self.overlap]  # a view

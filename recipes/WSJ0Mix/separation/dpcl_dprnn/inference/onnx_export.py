@@ -15,7 +15,7 @@ from ..common.errors import UserError, first_line
 from ..common.files import atomic_path
 from ..model.dual_path import add_chunks
 from ..sound.rumble import high_pass_taps
-from .gains import make_consistent
+from ..unmixing.gains import make_consistent
 
 LONGEST = 3600  # seconds of a signal of any length
 SHORTEST = 0.25  # seconds; the filter of rumble takes an eighth

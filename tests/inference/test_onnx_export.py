@@ -11,8 +11,8 @@ from refusals import refused
 from sounds import RATE, noise
 
 import export_onnx
-from dpcl_dprnn.unmixing.onnx_export import MaskPath
-from dpcl_dprnn.unmixing.onnx_export import export_onnx as write_onnx
+from dpcl_dprnn.inference.onnx_export import MaskPath
+from dpcl_dprnn.inference.onnx_export import export_onnx as write_onnx
 
 pytestmark = pytest.mark.skipif(
     "config.getoption('--device') != 'cpu'", reason="onnxruntime of the CPU"
