@@ -204,7 +204,7 @@ def test_offers_what_the_model_can(separator):
         ]
         return [[value for _, value in radio.choices] for radio in radios]
 
-    assert choices() == [[1, 2, "auto"], ["masks", "kmeans"]]
+    assert choices() == [[1, 2, 3, 4, "auto"], ["masks", "kmeans"]]
     assert choices(counts=False, heads=("masks",)) == [[1, 2], ["masks"]]
 
 

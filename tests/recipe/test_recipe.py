@@ -206,6 +206,31 @@ def test_a_test_set_alone_gives_the_scores_of_the_run(
     assert "out has scores already. Choose" in capsys.readouterr().err
 
 
+def test_more_speakers_than_outputs_are_scored_by_kmeans(
+    experiment, data, options, tmp_path
+):
+    there = data / "wav8k" / "min" / "tt"
+    folder = tmp_path / "data" / "wav8k" / "min" / "tt"
+    for source in ("s1", "s2"):
+        shutil.copytree(there / source, folder / source)
+    for name in ("s3", "mix"):
+        (folder / name).mkdir()
+    for path in (there / "mix").iterdir():
+        mixture, rate = soundfile.read(path)
+        third = np.roll(mixture[::-1], 100) / 2
+        soundfile.write(folder / "s3" / path.name, third, rate)
+        soundfile.write(folder / "mix" / path.name, mixture + third, rate)
+    words = ["--data_folder", str(tmp_path / "data"), "--num_spks=3"]
+    words += ["--model", str(experiment / "model"), options[0]]
+    assert evaluate.main([*words, "--output", str(tmp_path / "out")]) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["num_spks"] == 3 and list(summary["heads"]) == ["kmeans"]
+    assert summary["heads"]["kmeans"]["si-snr_i"]["count"] == 3
+    assert (tmp_path / "out" / "report.html").is_file()
+    heard = list((tmp_path / "out" / "separated").iterdir())
+    assert len(heard) == 4 * 3  # the mixture and three voices of each
+
+
 @pytest.mark.parametrize("head", ["masks", "kmeans"])
 def test_all_ways_to_the_voices_agree(
     head, experiment, data, options, tmp_path

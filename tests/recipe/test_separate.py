@@ -246,7 +246,7 @@ def test_a_folder_without_sounds(call, tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("--n_spks=3",), "separates 1 to 2"),
+        (("--n_spks=3", "--head=masks"), "separates 1 to 2"),
         (("--n_spks=0",), "separates 1 to 2"),
         (("--sample_rate=0",), "sampling rate is 0"),
         (("--sample_rate=384001",), "from 1 to 384000 Hz"),

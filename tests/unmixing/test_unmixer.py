@@ -126,7 +126,7 @@ def test_voices_have_the_scale_of_the_mixture(gains, consistent):
 @pytest.mark.parametrize(
     "n_spks, head, message",
     [
-        (3, None, "separates 1 to 2"),
+        (3, "masks", "separates 1 to 2 by masks, and more by kmeans"),
         (0, None, "separates 1 to 2"),
         (1.5, None, "separates 1 to 2"),
         (True, None, "separates 1 to 2"),
@@ -143,6 +143,25 @@ def test_what_the_system_cannot_do_is_refused(n_spks, head, message):
 def test_what_is_not_asked_for_is_what_the_system_has():
     assert ideal_unmixer(3).check(None, None) == (3, "masks")
     assert ideal_unmixer(3).check(2, "kmeans") == (2, "kmeans")
+
+
+def test_embeddings_separate_more_than_there_are_outputs():
+    unmixer = ideal_unmixer(2)
+    assert unmixer.check(3, None) == (3, "kmeans")
+    assert unmixer.heads_for(2) == ("masks", "kmeans")
+    assert unmixer.heads_for(3) == ("kmeans",)
+    sources = tones(300, 1200, 3000)
+    separated = Separated(None, ideal_embeddings(unmixer, sources))
+    voices = unmixer.unmix(sources.sum(dim=0), separated, 3, "kmeans").voices
+    for source in sources:  # in any order
+        errors = (voices - source)[:, 100:-100].abs().amax(dim=1)
+        assert errors.min() < 0.03
+
+
+def test_masks_alone_separate_no_more_than_there_are_outputs():
+    masks = Unmixer(make_separator(embedding_head=None), 2)
+    with refused("separates 1 to 2, or auto"):
+        masks.check(3, None)
 
 
 def test_mixtures_do_not_depend_on_one_another(device):

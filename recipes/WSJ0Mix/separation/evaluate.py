@@ -32,6 +32,12 @@ def make_parser():
         help="model folder, or user/name on the Hub; by default the model of "
         "real voices that comes along",
     )
+    add(
+        "--num_spks",
+        type=int,
+        help="the most speakers in a mixture, by default as many as the mask "
+        "head separates; of more k-means is scored alone",
+    )
     add("--mixture_mode", choices=("min", "max"), default="min")
     add(
         "--mixture_type",
@@ -87,7 +93,8 @@ def run(args):
         safe=not args.trust_model,
         run_opts={"device": args.device} if args.device else None,
     )
-    rate, num_spks = separator.sample_rate, separator.num_spks
+    rate = separator.sample_rate
+    num_spks, _ = separator.unmixer.check(args.num_spks, None)
     manifests = prepare_manifests(
         args.data_folder,
         folder,
@@ -105,6 +112,7 @@ def run(args):
         args.perceptual,
         audio_ids=dataset.data_ids[: args.num_audio],
         groups=speaker_groups(args.speaker_info),
+        heads=separator.unmixer.heads_for(num_spks),
     )
     with evaluation.scoring(args.scoring_workers), torch.no_grad():
         for item in tqdm.tqdm(dataset, "evaluating", unit="mixture"):

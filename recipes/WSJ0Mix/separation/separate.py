@@ -43,8 +43,9 @@ def make_parser():
     add(
         "--n_spks",
         type=number_or("auto"),
-        help="voices to find, or auto: the default of a model that counts, "
-        "others find as many as they separate",
+        help="voices to find, or auto: the default of a model that counts; "
+        "others find as many as the mask head has outputs. For more of them "
+        "k-means is taken",
     )
     add(
         "--head",

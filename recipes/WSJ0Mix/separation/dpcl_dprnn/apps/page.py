@@ -12,6 +12,7 @@ import tempfile
 from ..common.errors import UserError, first_line
 from .player import separate
 
+BY_KMEANS = 4  # speakers to choose from, as embeddings separate any number
 HEADS = {"masks": "masks", "kmeans": "k-means"}
 
 TITLE = "Separate voices"
@@ -85,7 +86,7 @@ def build_page(separator, max_seconds):
                 button = gr.Button("Separate", variant="primary")
                 result = gr.Textbox(label="Result", interactive=False)
         names = ["Mixture"]
-        names += [f"Voice {i + 1}" for i in range(separator.num_spks)]
+        names += [f"Voice {n}" for n in _numbers(separator)]
         rows = [_row(gr, name) for name in names]
         outputs = [result, *(part for row in rows for part in row)]
 
@@ -137,10 +138,15 @@ def _errors_shown(gr):
         ) from error
 
 
+def _numbers(separator):
+    """The numbers of speakers to choose from."""
+    most = BY_KMEANS if "kmeans" in separator.heads else 1
+    return range(1, max(most, separator.num_spks) + 1)
+
+
 def _choices(gr, separator):
     """What the user decides: the number of speakers and the head."""
-    counts = [*range(1, separator.num_spks + 1)]
-    counts += ["auto"] * separator.counts
+    counts = [*_numbers(separator), *["auto"] * separator.counts]
     heads = [(HEADS[head], head) for head in separator.heads]
     return [
         gr.Radio(

@@ -49,6 +49,8 @@ class Evaluation:
         `output_folder`/separated.
     groups : dict of str to str, optional
         What is known of speakers, see `speakers.speaker_groups`.
+    heads : sequence of str, optional
+        Those to score, all by default.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Evaluation:
         perceptual=False,
         audio_ids=(),
         groups=None,
+        heads=None,
     ):
         self.unmixer = unmixer
         self.folder = pathlib.Path(output_folder)
@@ -66,6 +69,7 @@ class Evaluation:
         self.perceptual = perceptual
         self.audio_ids = frozenset(audio_ids)
         self.groups = groups or {}
+        self.heads = heads or unmixer.separator.heads
         self.scores = {}  # head -> utterance -> scores
         self.facts = {}  # utterance -> what is known of it
         self.speakers = {}  # utterance -> what is known of each speaker
@@ -154,7 +158,7 @@ class Evaluation:
     def voices(self, mixture, sources, separated):
         """The voices of each head, in the order of the sources [C, T]."""
         voices = {}
-        for head in self.unmixer.separator.heads:
+        for head in self.heads:
             unmixed = self.unmixer.unmix(mixture, separated, len(sources), head)
             estimates = unmixed.voices.cpu().numpy()
             order = assign(estimates, sources)

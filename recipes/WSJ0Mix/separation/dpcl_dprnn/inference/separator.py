@@ -155,7 +155,7 @@ class SpeechSeparator(Pretrained):
 
     @property
     def num_spks(self):
-        """The most voices that it separates."""
+        """The most voices that its mask head separates, and that it counts."""
         return self.unmixer.num_spks
 
     @property
@@ -181,9 +181,11 @@ class SpeechSeparator(Pretrained):
         mix : torch.Tensor, [B, T]
             At the model's sampling rate.
         n_spks : int or "auto", optional
-            Voices to find; by default as many as the model separates.
+            Voices to find; by default `num_spks`. Embeddings separate any
+            number.
         head : str, optional
-            "masks" or "kmeans"; by default the first of `heads`.
+            "masks" or "kmeans"; by default the first of `heads` that
+            separates so many.
 
         Returns
         -------

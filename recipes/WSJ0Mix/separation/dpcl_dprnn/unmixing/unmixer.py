@@ -35,7 +35,7 @@ class Unmixer:
     separator : separator.Separator
         The trained system.
     num_spks : int
-        The most speakers that it separates.
+        The most speakers that its mask head separates, and that it counts.
     threshold_db : float
         See `targets.bin_weights`.
     kmeans : dict
@@ -76,6 +76,13 @@ class Unmixer:
         heads = self.separator.heads
         return tuple(sorted(heads, key=lambda head: head != self.best_head))
 
+    def heads_for(self, n_spks):
+        """Those of `heads` that separate so many speakers: the mask head no
+        more than it has outputs, embeddings any number.
+        """
+        fewer = n_spks <= self.num_spks
+        return tuple(head for head in self.heads if fewer or head == "kmeans")
+
     @torch.no_grad()
     def __call__(self, mixtures, n_spks, head="masks"):
         """Separate mixtures of any lengths.
@@ -108,29 +115,29 @@ class Unmixer:
         Raises
         ------
         UserError
-            When there is no such head, or too many speakers are asked for.
+            When there is no such head, or none for so many speakers.
         """
         heads = self.heads
         if head is not None and head not in heads:
             raise UserError(
                 f"The model has no head {head!r}; it has {' and '.join(heads)}."
             )
-        if n_spks == "auto":
-            if not self.speaker_counting:
+        if n_spks is None or n_spks == "auto":
+            if n_spks and not self.speaker_counting:
                 raise UserError(
                     "The model cannot count speakers: it has no embedding "
                     "head, or was not calibrated. Give their number."
                 )
-        elif n_spks is not None and (
-            not isinstance(n_spks, numbers.Integral)
-            or isinstance(n_spks, bool)
-            or not 1 <= n_spks <= self.num_spks
-        ):
+            return n_spks or self.num_spks, head or heads[0]
+        whole = isinstance(n_spks, numbers.Integral) and n_spks is not True
+        able = self.heads_for(n_spks) if whole and n_spks > 0 else ()
+        if not able or (head or able[0]) not in able:
+            more = " by masks, and more by kmeans" * ("kmeans" in heads)
             raise UserError(
                 f"The number of speakers is {n_spks!r}; this model separates 1 "
-                f"to {self.num_spks}, or auto."
+                f"to {self.num_spks}{more}, or auto."
             )
-        return n_spks or self.num_spks, head or heads[0]
+        return n_spks, head or able[0]
 
     @torch.no_grad()
     def unmix(self, mixture, separated, n_spks, head="masks"):
