@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import logging
+import math
 import pathlib
 import warnings
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from ..common.errors import UserError, first_line
 from ..common.files import atomic_path
 from ..model.dual_path import add_chunks
+from ..model.encoders import STFTEncoder
 from ..sound.rumble import high_pass_taps
 from ..unmixing.gains import make_consistent
 
@@ -22,6 +24,51 @@ SHORTEST = 0.25  # seconds; the filter of rumble takes an eighth
 CHECKED = (0.25, 1.3, 4.0)  # seconds of the signals that are compared
 TOLERANCE = 1e-4  # of the voices, for signals of full scale
 TINY = 1e-20
+
+
+class RealSTFT(torch.nn.Module):
+    """What `STFTEncoder` and `STFTDecoder` do, by convolutions: ONNX has no
+    complex numbers.
+
+    Arguments
+    ---------
+    encoder : encoders.STFTEncoder
+    """
+
+    def __init__(self, encoder):
+        super().__init__()
+        size, self.hop = encoder.stft.n_fft, encoder.hop
+        self.half, self.floor = size // 2, encoder.floor
+        time = torch.arange(size, dtype=torch.float64)
+        bins = torch.arange(self.half + 1, dtype=torch.float64)
+        angles = 2 * math.pi * bins[:, None] * time / size
+        waves = torch.cat([angles.cos(), -angles.sin()])[:, None]  # [2F, 1, N]
+        window = torch.hann_window(size, dtype=torch.float64)
+        shares = torch.full((2 * len(bins), 1, 1), 2.0 / size)
+        shares[[0, self.half]] /= 2  # which have no twin
+        self.register_buffer("analysis", (window * waves).float())
+        self.register_buffer("synthesis", (shares * window * waves).float())
+        self.register_buffer("squares", window.square().float()[None, None])
+
+    def forward(self, x):
+        """From a signal [1, T] to real and imaginary parts [1, 2F, L]."""
+        x = F.pad(x[:, None], (self.half, self.half))
+        return F.conv1d(x, self.analysis, stride=self.hop)
+
+    def features(self, encoded):
+        """As of `STFTEncoder`, [1, F, L]."""
+        parts = encoded.unflatten(1, (2, -1))
+        magnitude = parts.square().sum(dim=1).sqrt()
+        return torch.log(
+            magnitude / magnitude.max().clamp_min(1e-8) + self.floor
+        )
+
+    def decode(self, encoded, length):
+        """From parts [C, 2F, L] to signals [C, T]."""
+        ones = encoded.new_ones(1, 1, encoded.shape[-1])
+        x = F.conv_transpose1d(encoded, self.synthesis, stride=self.hop)
+        x = x / F.conv_transpose1d(ones, self.squares, stride=self.hop)
+        return x[:, 0, self.half : self.half + length]
 
 
 class MaskPath(torch.nn.Module):
@@ -43,6 +90,11 @@ class MaskPath(torch.nn.Module):
     def __init__(self, unmixer, sample_rate):
         super().__init__()
         self.separator = copy.deepcopy(unmixer.separator)
+        encoder, decode = self.separator.encoder, self.separator.decoder
+        if isinstance(encoder, STFTEncoder):
+            encoder = RealSTFT(encoder)
+            decode = encoder.decode
+        self.encoder, self.decode = encoder, decode
         self.consistent = unmixer.mixture_consistency
         if "masks" not in self.separator.heads:
             raise UserError(
@@ -62,14 +114,16 @@ class MaskPath(torch.nn.Module):
         """From a mixture [1, T] to its voices [1, C, T]."""
         x = self._without_rumble(mixture)
         peak = x.abs().max().clamp_min(TINY)
-        encoded = self.separator.encoder(x / peak)  # [1, F, L]
-        features = self.separator.encoder.features(encoded)
+        encoded = self.encoder(x / peak)  # [1, F or 2F, L]
+        features = self.encoder.features(encoded)
         model = self.separator.model
         y = model.blocks(model.chunks(features))
         y = F.prelu(y, model.prelu.weight)
         y = add_chunks(y, features.shape[-1], model.overlap)
-        masked = model.mask_head(y) * encoded.unsqueeze(1)  # [1, C, F, L]
-        voices = self.separator.decoder(masked.flatten(0, 1), x.shape[-1])
+        masks = model.mask_head(y)  # [1, C, F, L]
+        parts = encoded.shape[1] // masks.shape[2]
+        masked = masks.repeat(1, 1, parts, 1) * encoded.unsqueeze(1)
+        voices = self.decode(masked.flatten(0, 1), x.shape[-1])
         voices = self.gains[:, None] * voices * peak
         if self.consistent:
             voices = make_consistent(x[0], voices)
