@@ -24,6 +24,7 @@ class Oracle:
     """An unmixer whose `separated` has the voices of each head."""
 
     speaker_counting = ()
+    num_spks = 2
 
     def __init__(self, heads=("masks",)):
         self.separator = types.SimpleNamespace(heads=heads)

@@ -64,8 +64,9 @@ def test_any_length(exported, separator, length):
 
 
 @pytest.mark.parametrize("length", [2000, 9001])
-def test_a_real_stft(length):
-    encoder, decoder = STFTEncoder(64, 16), STFTDecoder(64, 16)
+@pytest.mark.parametrize("size", [64, 65])
+def test_a_real_stft(size, length):
+    encoder, decoder = STFTEncoder(size, 16), STFTDecoder(size, 16)
     real = RealSTFT(encoder)
     mixture = torch.from_numpy(noise(length))[None]
     wanted, encoded = encoder(mixture), real(mixture)

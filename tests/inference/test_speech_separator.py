@@ -126,6 +126,19 @@ def test_what_to_expect_is_told_of_windows_and_of_the_whole(
         assert voices.expected_si_snr_i is None
 
 
+def test_more_voices_than_outputs(separator, monkeypatch):
+    """By k-means: of batches, of the whole and of windows."""
+    signal = noise(3 * RATE)
+    batch = separator.separate_batch(torch.from_numpy(signal)[None], n_spks=3)
+    assert batch.shape == (1, len(signal), 3)
+    whole = separator.separate_signal(signal, RATE, 3).waveforms
+    monkeypatch.setattr(inference, "WINDOW", 1.0)
+    monkeypatch.setattr(inference, "OVERLAP", 0.2)
+    windows = separator.separate_signal(signal, RATE, 3).waveforms
+    assert whole.shape == windows.shape == (3, len(signal))
+    assert all(np.abs(voice).max() > 0 for voice in (*whole, *windows))
+
+
 def test_silence(separator):
     silence = np.zeros(500, np.float32)
     voices = separator.separate_signal(silence, RATE)

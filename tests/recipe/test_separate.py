@@ -132,6 +132,14 @@ def test_who_speaks_when_is_written(call, tmp_path):
         assert 0 <= turn["start"] < turn["end"] <= 12000 / RATE
 
 
+def test_more_people_than_outputs(call, tmp_path):
+    path = write(tmp_path / "talk.wav", noise(9000))
+    done = call(path, "--output", tmp_path / "out", "--n_spks=3", "--json")
+    facts = json.loads(done.out[0])
+    assert (facts["count"], facts["head"]) == (3, "kmeans")
+    assert len(os.listdir(tmp_path / "out")) == 3
+
+
 def test_without_a_folder_there_is_a_page(call, tmp_path, monkeypatch):
     """And it is said what was found."""
     monkeypatch.chdir(tmp_path)

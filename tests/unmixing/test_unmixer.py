@@ -126,7 +126,8 @@ def test_voices_have_the_scale_of_the_mixture(gains, consistent):
 @pytest.mark.parametrize(
     "n_spks, head, message",
     [
-        (3, "masks", "separates 1 to 2 by masks, and more by kmeans"),
+        (3, "masks", "separates 1 to 2 by masks, 1 to 10 by kmeans"),
+        (11, None, "separates 1 to 2 by masks, 1 to 10 by kmeans"),
         (0, None, "separates 1 to 2"),
         (1.5, None, "separates 1 to 2"),
         (True, None, "separates 1 to 2"),
@@ -160,7 +161,7 @@ def test_embeddings_separate_more_than_there_are_outputs():
 
 def test_masks_alone_separate_no_more_than_there_are_outputs():
     masks = Unmixer(make_separator(embedding_head=None), 2)
-    with refused("separates 1 to 2, or auto"):
+    with refused("separates 1 to 2 by masks[.]"):
         masks.check(3, None)
 
 

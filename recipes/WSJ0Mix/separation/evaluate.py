@@ -35,8 +35,8 @@ def make_parser():
     add(
         "--num_spks",
         type=int,
-        help="the most speakers in a mixture, by default as many as the mask "
-        "head separates; of more k-means is scored alone",
+        help="speakers in a mixture, in several folders the most; by default "
+        "as many as the model was trained for. More are separated by k-means",
     )
     add("--mixture_mode", choices=("min", "max"), default="min")
     add(

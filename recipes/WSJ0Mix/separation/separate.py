@@ -44,8 +44,8 @@ def make_parser():
         "--n_spks",
         type=number_or("auto"),
         help="voices to find, or auto: the default of a model that counts; "
-        "others find as many as the mask head has outputs. For more of them "
-        "k-means is taken",
+        "others find as many as they were trained for. More are found by "
+        "k-means",
     )
     add(
         "--head",

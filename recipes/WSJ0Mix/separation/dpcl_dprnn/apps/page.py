@@ -12,8 +12,8 @@ import tempfile
 from ..common.errors import UserError, first_line
 from .player import separate
 
-BY_KMEANS = 4  # speakers to choose from, as embeddings separate any number
-HEADS = {"masks": "masks", "kmeans": "k-means"}
+BY_KMEANS = 4  # speakers to choose from
+HEADS = {"": "the better one", "masks": "masks", "kmeans": "k-means"}
 
 TITLE = "Separate voices"
 INTRODUCTION = (
@@ -98,7 +98,7 @@ def build_page(separator, max_seconds):
             with _errors_shown(gr):
                 folder = tempfile.mkdtemp(dir=mixture.GRADIO_CACHE)
                 return path, *separate(
-                    separator, path, folder, max_seconds, n_spks, head
+                    separator, path, folder, max_seconds, n_spks, head or None
                 )
 
         def _show_if_loaded(path, done):
@@ -147,7 +147,7 @@ def _numbers(separator):
 def _choices(gr, separator):
     """What the user decides: the number of speakers and the head."""
     counts = [*_numbers(separator), *["auto"] * separator.counts]
-    heads = [(HEADS[head], head) for head in separator.heads]
+    heads = [(HEADS[head], head) for head in ("", *separator.heads)]
     return [
         gr.Radio(
             [(str(count), count) for count in counts],
@@ -156,9 +156,9 @@ def _choices(gr, separator):
         ),
         gr.Radio(
             heads,
-            value=separator.heads[0],
+            value="",
             label="Head",
-            visible=len(heads) > 1,
+            visible=len(separator.heads) > 1,
         ),
     ]
 

@@ -185,7 +185,7 @@ class Run:
                     "count": stream.count,
                     "confidence": stream.confidence,
                     "expected_si_snr_i": expected,
-                    "head": options.head or self.separator.heads[0],
+                    "head": stream.head,
                     "sample_rate": stream.rate,
                     "turns": [
                         {

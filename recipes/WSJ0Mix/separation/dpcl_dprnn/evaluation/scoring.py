@@ -69,7 +69,11 @@ class Evaluation:
         self.perceptual = perceptual
         self.audio_ids = frozenset(audio_ids)
         self.groups = groups or {}
-        self.heads = heads or unmixer.separator.heads
+        self.heads = [
+            head
+            for head in unmixer.separator.heads
+            if heads is None or head in heads
+        ]
         self.scores = {}  # head -> utterance -> scores
         self.facts = {}  # utterance -> what is known of it
         self.speakers = {}  # utterance -> what is known of each speaker
@@ -112,7 +116,8 @@ class Evaluation:
         sources = audible(sources.cpu())
         voices = self.voices(mixture, sources.numpy(), separated)
         counted = ("", "")
-        if self.unmixer.speaker_counting:
+        countable = len(sources) <= self.unmixer.num_spks
+        if self.unmixer.speaker_counting and countable:
             counted = self.unmixer.count(mixture, separated.embeddings)
         mixture = mixture.cpu()
         ideal = ideal_voices(mixture, sources, self.sample_rate).numpy()

@@ -73,7 +73,7 @@ metrics:
 
 # {experiment}
 
-Separates up to {num_spks} people who talk at once on one microphone, at {sample_rate} Hz.
+Trained to separate up to {num_spks} people who talk at once on one microphone, at {sample_rate} Hz.
 Trained with the recipe "speech separation with deep clustering and dual-path RNNs", version {version}.
 
 ```python

@@ -45,7 +45,9 @@ class RealSTFT(torch.nn.Module):
         waves = torch.cat([angles.cos(), -angles.sin()])[:, None]  # [2F, 1, N]
         window = torch.hann_window(size, dtype=torch.float64)
         shares = torch.full((2 * len(bins), 1, 1), 2.0 / size)
-        shares[[0, self.half]] /= 2  # which have no twin
+        shares[0] /= 2  # which has no twin
+        if size % 2 == 0:
+            shares[self.half] /= 2  # nor has this
         self.register_buffer("analysis", (window * waves).float())
         self.register_buffer("synthesis", (shares * window * waves).float())
         self.register_buffer("squares", window.square().float()[None, None])
@@ -121,8 +123,9 @@ class MaskPath(torch.nn.Module):
         y = F.prelu(y, model.prelu.weight)
         y = add_chunks(y, features.shape[-1], model.overlap)
         masks = model.mask_head(y)  # [1, C, F, L]
-        parts = encoded.shape[1] // masks.shape[2]
-        masked = masks.repeat(1, 1, parts, 1) * encoded.unsqueeze(1)
+        # Real and imaginary parts have the same mask.
+        parts = encoded.unflatten(1, (-1, masks.shape[2])).unsqueeze(1)
+        masked = (masks.unsqueeze(2) * parts).flatten(2, 3)
         voices = self.decode(masked.flatten(0, 1), x.shape[-1])
         voices = self.gains[:, None] * voices * peak
         if self.consistent:

@@ -63,6 +63,7 @@ class VoiceStream:
     blocks: typing.Iterable  # of [C, any number of samples], float32
     # Of the blocks that were taken
     expectation: Expectation = dataclasses.field(default_factory=Expectation)
+    head: str = "masks"  # that made them
 
     def at_rate(self, wanted, recording):
         """The same at another rate, as long as the recording."""
@@ -155,7 +156,7 @@ class SpeechSeparator(Pretrained):
 
     @property
     def num_spks(self):
-        """The most voices that its mask head separates, and that it counts."""
+        """The most speakers that it was trained for, and that it counts."""
         return self.unmixer.num_spks
 
     @property
@@ -181,8 +182,7 @@ class SpeechSeparator(Pretrained):
         mix : torch.Tensor, [B, T]
             At the model's sampling rate.
         n_spks : int or "auto", optional
-            Voices to find; by default `num_spks`. Embeddings separate any
-            number.
+            Voices to find; by default `num_spks`. k-means makes more of them.
         head : str, optional
             "masks" or "kmeans"; by default the first of `heads` that
             separates so many.
@@ -341,6 +341,7 @@ class SpeechSeparator(Pretrained):
             streams[index] = VoiceStream(
                 *(self.sample_rate, len(voices), each.confidence, [voices]),
                 self.unmixer.expectation(head, each.sums),
+                head,
             )
         return [
             stream
@@ -356,7 +357,7 @@ class SpeechSeparator(Pretrained):
         expectation = self.unmixer.expectation(head)
         blocks = self._in_windows(recording, count, head, expectation)
         return VoiceStream(
-            self.sample_rate, count, confidence, blocks, expectation
+            self.sample_rate, count, confidence, blocks, expectation, head
         )
 
     def _in_windows(self, recording, count, head, expectation):

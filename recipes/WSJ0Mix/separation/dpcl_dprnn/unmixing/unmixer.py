@@ -16,6 +16,8 @@ from .expectation import Expectation
 from .gains import loudest, make_consistent, to_scale
 from .grouping import group_alike, voice_embeddings
 
+MOST_CLUSTERS = 10  # of embeddings, which have 20 to 40 dimensions
+
 
 class Unmixed(typing.NamedTuple):
     """The voices of one mixture."""
@@ -35,7 +37,7 @@ class Unmixer:
     separator : separator.Separator
         The trained system.
     num_spks : int
-        The most speakers that its mask head separates, and that it counts.
+        The most speakers that it was trained for.
     threshold_db : float
         See `targets.bin_weights`.
     kmeans : dict
@@ -76,12 +78,15 @@ class Unmixer:
         heads = self.separator.heads
         return tuple(sorted(heads, key=lambda head: head != self.best_head))
 
-    def heads_for(self, n_spks):
-        """Those of `heads` that separate so many speakers: the mask head no
-        more than it has outputs, embeddings any number.
+    def most(self, head):
+        """The most voices of a head: a mask for each output that it was
+        trained with, clusters of embeddings for any number.
         """
-        fewer = n_spks <= self.num_spks
-        return tuple(head for head in self.heads if fewer or head == "kmeans")
+        return MOST_CLUSTERS if head == "kmeans" else self.num_spks
+
+    def heads_for(self, n_spks):
+        """Those of `heads` that separate so many speakers."""
+        return tuple(h for h in self.heads if 1 <= n_spks <= self.most(h))
 
     @torch.no_grad()
     def __call__(self, mixtures, n_spks, head="masks"):
@@ -122,22 +127,27 @@ class Unmixer:
             raise UserError(
                 f"The model has no head {head!r}; it has {' and '.join(heads)}."
             )
-        if n_spks is None or n_spks == "auto":
-            if n_spks and not self.speaker_counting:
+        if n_spks is None:
+            return self.num_spks, head or heads[0]
+        if n_spks == "auto":
+            if not self.speaker_counting:
                 raise UserError(
                     "The model cannot count speakers: it has no embedding "
                     "head, or was not calibrated. Give their number."
                 )
-            return n_spks or self.num_spks, head or heads[0]
-        whole = isinstance(n_spks, numbers.Integral) and n_spks is not True
-        able = self.heads_for(n_spks) if whole and n_spks > 0 else ()
-        if not able or (head or able[0]) not in able:
-            more = " by masks, and more by kmeans" * ("kmeans" in heads)
+            return n_spks, head or heads[0]
+        able = ()
+        if isinstance(n_spks, numbers.Integral) and n_spks is not True:
+            able = self.heads_for(n_spks)
+        if head is None and able:
+            return n_spks, able[0]
+        if head not in able:
+            limits = (f"1 to {self.most(head)} by {head}" for head in heads)
             raise UserError(
-                f"The number of speakers is {n_spks!r}; this model separates 1 "
-                f"to {self.num_spks}{more}, or auto."
+                f"The number of speakers is {n_spks!r}; this model separates "
+                f"{', '.join(limits)}."
             )
-        return n_spks, head or able[0]
+        return n_spks, head
 
     @torch.no_grad()
     def unmix(self, mixture, separated, n_spks, head="masks"):
