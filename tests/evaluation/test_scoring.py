@@ -335,6 +335,17 @@ def test_a_silent_source_is_no_speaker(tmp_path):
     assert all(math.isnan(v) for v in results.scores["masks"]["a"].values())
 
 
+def test_more_speakers_than_it_counts_are_not_counted(tmp_path):
+    unmixer = Oracle()
+    unmixer.speaker_counting, unmixer.num_spks = [[1.5, 9.0]], 1
+    results = Evaluation(unmixer, tmp_path, RATE)  # has nothing to count with
+    add(results, "a", *utterance(0))
+    results.collect()
+    assert "counting" not in results.write()
+    (row,) = read_csv(tmp_path / "test_set.csv")
+    assert (row["num_spks"], row["counted"]) == ("2", "")
+
+
 def test_counting_is_summed_up(tmp_path):
     unmixer = Oracle()
     unmixer.speaker_counting = [[1.5, 9.0]]

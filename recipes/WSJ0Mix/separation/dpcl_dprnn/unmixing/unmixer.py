@@ -79,8 +79,8 @@ class Unmixer:
         return tuple(sorted(heads, key=lambda head: head != self.best_head))
 
     def most(self, head):
-        """The most voices of a head: a mask for each output that it was
-        trained with, clusters of embeddings for any number.
+        """The most voices of a head: as many as it has masks, or clusters of
+        embeddings, whose number training does not fix.
         """
         return MOST_CLUSTERS if head == "kmeans" else self.num_spks
 
