@@ -46,7 +46,7 @@ def whole_steps(args):
     for task, system, axis, values in (
         ("inference", "dprnn", SECONDS, args.lengths),
         ("training", "dprnn", SECONDS, training),
-        ("training", "mini", "batch", BATCHES),
+        ("training", "dprnn", "batch", BATCHES),
     ):
         entrants = theirs(args, task, system)
         entrants.append(ours(args, task, system, "fp32"))

@@ -13,21 +13,18 @@ import sys
 
 import learning
 import numpy as np
+from learning import PLAIN
 
-GOOD = {**learning.GOOD, "lr_fall": 0.25, "clip_quantile": 0.5}
 WHITENED = "!name:dpcl_dprnn.model.losses.whitened_dpcl_loss"
 ROWS = {
-    "masks": {**GOOD, "embedding_head": "null"},
-    "both, weight 1": {**GOOD, "dpcl_weight": 1.0},
-    "both, weight 10": {**GOOD, "dpcl_weight": 10.0},
-    "both, weight 100": {**GOOD, "dpcl_weight": 100.0},
-    "both, weight 1000": {**GOOD, "dpcl_weight": 1000.0},
-    "both, whitened": {**GOOD, "dpcl_loss": WHITENED, "dpcl_weight": 1.0},
+    "masks": {**PLAIN, "embedding_head": "null"},
+    "both, weight 1": {**PLAIN, "dpcl_weight": 1.0},
+    "both, weight 10": {**PLAIN, "dpcl_weight": 10.0},
+    "both, weight 100": {**PLAIN, "dpcl_weight": 100.0},
+    "both, weight 1000": {**PLAIN, "dpcl_weight": 1000.0},
+    "both, whitened": {**PLAIN, "dpcl_loss": WHITENED, "dpcl_weight": 1.0},
     # Its mask head is there, and is not trained.
-    "embeddings": {
-        **GOOD,
-        "loss_weights": "{pit: 0.0, dpcl: 1.0}",
-    },
+    "embeddings": {**PLAIN, "loss_weights": "{pit: 0.0, dpcl: 1.0}"},
     "embeddings, BLSTM": {
         **{"hparams": "hparams/dpcl.yaml", "batch_size": 8, "lr": 0.001},
         **{"hidden_size": 128, "num_layers": 2, "training_crop": 2.0},

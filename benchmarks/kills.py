@@ -51,7 +51,7 @@ TINY = (
     *("--device=cpu", "--distributed_backend=gloo", "--noprogressbar"),
     *("--precision=fp32", "--batch_size=2", "--training_crop=0.5"),
     *("--num_layers=1", "--hidden_size=8", "--num_channels=16"),
-    *("--num_filters=32", "--chunk_length=20", "--lr=0.01", "--num_audio=1"),
+    *("--chunk_length=20", "--lr=0.01", "--num_audio=1"),
     *("--ckpt_interval_minutes=0", "--ckpt_interval_steps=3"),
 )
 MINI = ("hparams/mini.yaml", *TINY, "--embedding_size=4", "--warmup_steps=5")
@@ -65,7 +65,7 @@ TRAININGS = {
     "mixtures, stops early": (
         *("hparams/dprnn.yaml", *TINY, ALL, "--num_workers=0"),
         "--early_stopping_epochs=3",
-        *("--kernel_size=64", "--perceptual_scores=False"),
+        *("--kernel_size=64", "--num_filters=32", "--perceptual_scores=False"),
     ),
     "speech, by a worker": (*MINI, WORKER, SPEECH),
 }

@@ -14,8 +14,8 @@ RECIPE = pathlib.Path(train.__file__).parent
 MINI = str(RECIPE / "hparams" / "mini.yaml")
 SCORES = ("test_results.csv", "test_results_kmeans.csv")
 SMALL = (
-    *("--num_layers=1", "--hidden_size=8", "--num_channels=16"),
-    *("--num_filters=32", "--embedding_size=4"),
+    *("--num_layers=1", "--hidden_size=8"),
+    *("--num_channels=16", "--embedding_size=4"),
 )
 TINY = (
     *("--device=cpu", "--distributed_backend=gloo", "--precision=fp32"),

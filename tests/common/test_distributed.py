@@ -164,7 +164,9 @@ def test_two_processes_train_as_one(name, runs):
             assert parts <= wanted[stage].keys()
             for part in parts:
                 value = wanted[stage][part]
-                assert got[stage][part] == pytest.approx(value, abs=1e-5)
+                assert got[stage][part] == pytest.approx(
+                    value, rel=1e-6, abs=1e-5
+                )
     for key, value in alone["weights"].items():
         assert torch.equal(first["weights"][key], second["weights"][key])
         torch.testing.assert_close(

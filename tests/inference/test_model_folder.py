@@ -51,7 +51,7 @@ def test_hparams_keep_their_comments():
     text = (HPARAMS / "mini.yaml").read_text(encoding="utf-8")
     short = inference_hparams(text, "", Unmixer(None, 2))
     assert "\n# Model\n" in short
-    assert "kernel_size: 64  # samples; the stride is half of it" in short
+    assert "hop: !ref <sample_rate> // 125  # 8 ms" in short
 
 
 def test_overrides_and_what_was_fitted_are_in_the_hparams():

@@ -21,11 +21,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module", params=["mini", "dpcl_dprnn_stft"])
+LEARNED = {"system": "dpcl_dprnn", "kernel_size": 64}
+
+
+@pytest.fixture(scope="module", params=[LEARNED, {"system": "mini"}], ids=str)
 def with_gains(request, tmp_path_factory):
     """A model folder with learned filters or an STFT, as calibrated in a test."""
     folder = tmp_path_factory.mktemp("gains") / "model"
-    make_model_folder(folder, system=request.param)
+    make_model_folder(folder, **request.param)
     path = folder / "hyperparams.yaml"
     text = path.read_text().replace(
         "output_gains: []", "output_gains: [0.7, -1.3]"

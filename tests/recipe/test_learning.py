@@ -27,26 +27,32 @@ def heads(learning):
 def test_rows_are_trained_once(learning, tmp_path, capsys):
     make_speech(tmp_path / "speech")
     out = tmp_path / "out.jsonl"
-    words = f"--speech {tmp_path / 'speech'} --out {out} --rows mini.yaml all"
+    words = f"--speech {tmp_path / 'speech'} --out {out} --rows".split()
+    words += ["all of these", "mini.yaml"]
     sizes = "--seeds 1 --steps 2 --valid 2 --test 2"
-    learning.main(f"{words} {sizes}".split())
+    learning.main([*words, *sizes.split()])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["row"] for row in rows] == ["mini.yaml", "all"]
+    assert [row["row"] for row in rows] == ["all of these", "mini.yaml"]
     assert [row["steps"] for row in rows] == [2, 2]
     each = rows[1]["test_results_each"]
     assert len(each) == 2
     assert sum(each) / 2 == pytest.approx(rows[1]["test_results"], abs=1e-3)
-    # With the old start, masks are far from the mixture.
-    assert rows[0]["train"] < -10 < -3 < rows[1]["train"]
-    learning.main(f"{words} {sizes}".split())
+    # With SpeechBrain's start, masks are far from the mixture.
+    assert rows[0]["train"] < -3 < -0.5 < rows[1]["train"]
+    learning.main([*words, *sizes.split()])
     assert len(out.read_text().splitlines()) == 2
-    assert "| all | 1 | " in capsys.readouterr().out
+    assert "| all of these | 1 | " in capsys.readouterr().out
 
 
 def test_table_has_means_and_spreads(learning):
     results = [
         {
-            **{"speech": "x", "size": "8 min", "row": "all", "seed": seed},
+            **{
+                "speech": "x",
+                "size": "8 min",
+                "row": "128 units",
+                "seed": seed,
+            },
             **{"train": 5.0 + seed, "valid": 4.0, "test_results": -1.5 * seed},
         }
         for seed in (1, 2, 3)
@@ -54,7 +60,7 @@ def test_table_has_means_and_spreads(learning):
     other = {**results[0], "size": "2 min"}
     *_, last = learning.table([*results, other], "x", "8 min").splitlines()
     assert last == (
-        "| all | 3 | 7.00 (6.00 to 8.00) | 4.00 (4.00 to 4.00) | "
+        "| 128 units | 3 | 7.00 (6.00 to 8.00) | 4.00 (4.00 to 4.00) | "
         "-3.00 (-4.50 to -1.50) |  |"
     )
 

@@ -29,7 +29,7 @@ TINY = (
     *("--device=cpu", "--distributed_backend=gloo", "--precision=fp32"),
     *("--total_steps=2", "--warmup_steps=1", "--batch_size=2"),
     *("--training_crop=0.25", "--num_layers=1", "--hidden_size=8"),
-    *("--num_channels=16", "--num_filters=32", "--embedding_size=4"),
+    *("--num_channels=16", "--embedding_size=4"),
 )
 SCORES = ("test_results.csv", "test_results_kmeans.csv")
 LEVELS = "--loss_weights={level: 0.2}"

@@ -59,7 +59,7 @@ def test_reusing_memory_needs_no_glibc(monkeypatch):
 
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
-SIZES = {"num_channels": 64, "hidden_size": 64, "num_filters": 64}
+SIZES = {"num_channels": 64, "hidden_size": 64}
 
 
 @pytest.mark.parametrize(
