@@ -4,9 +4,9 @@
     python benchmarks/conditions.py --speech READERS --noise NOISE --rooms ROOMS
 
 mixes test voices as `dynamic_mixing` does, one condition at a time, and tells
-the SI-SNR improvement of each head that separates so many (mean, standard
-deviation), the share of mixtures that lose, and how often the number of
-speakers is found where the model counts. Validation voices are not heard.
+the SI-SNR improvement of each head that separates so many speakers (mean,
+standard deviation), the share of mixtures that lose, and how often the number
+of speakers is found where the model counts.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def settings_of(condition, args):
     """`dynamic_mixing` for a condition."""
     return {
         **YAML().load(MINI)["dynamic_mixing"],
-        **{"train": 1, "valid": 1, "test": args.count, "speeds": [100]},
+        **{"train": 1, "valid": 1, "test": args.count},
         **{"speakers": args.speakers, "gain_db": 2.5},
         **{"noise_folder": args.noise or "", "noise_probability": 0.0},
         **{"room_folder": args.rooms or "", "room_probability": 0.0},
@@ -83,19 +83,26 @@ def main():
     add("--count", type=int, default=60, help="mixtures a condition")
     add("--seed", type=int, default=1)
     args = parser.parse_args()
+    torch.set_num_threads(1)
     separator = SpeechSeparator.from_hparams(
         source=args.model, run_opts={"device": "cpu"}
     )
-    print(f"| {args.speakers} speakers | SI-SNRi | under 0 dB | counted |")
+    heads = " / ".join(separator.unmixer.heads_for(args.speakers))
+    first = f"{args.speakers} speakers | SI-SNRi, {heads}"
+    print(f"| {first} | under 0 dB | counted |")
     print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as cache:
         for condition in CONDITIONS:
-            missing = {"noise, 10 dB": args.noise, "rooms": args.rooms}
-            if not missing.get(condition, True):
+            settings = settings_of(condition, args)
+            if any(
+                settings[f"{kind}_probability"]
+                and not settings[f"{kind}_folder"]
+                for kind in ("noise", "room")
+            ):
                 print(f"| {condition} | no folder was given | | |")
                 continue
             sets = make_dynamic_sets(
-                *(args.speech, cache, settings_of(condition, args)),
+                *(args.speech, cache, settings),
                 num_spks=max(args.speakers, separator.num_spks),
                 sample_rate=separator.sample_rate,
                 training_crop=separator.sample_rate,

@@ -1,5 +1,6 @@
 """How the time of everything grows with length, batch and speakers."""
 
+import argparse
 import functools
 
 import pieces
@@ -11,6 +12,11 @@ SECONDS = "seconds of audio"
 BATCHES = (1, 2, 4, 8)
 SPEAKERS = (2, 3, 4, 5)
 LONGEST_IN_TRAINING = 15  # seconds
+SAME = "{} with the sizes of dprnn.yaml"
+SMALL = {  # where it is the batch that grows
+    **{"kernel_size": 64, "num_filters": 128, "chunk_length": 50},
+    **{"num_channels": 64, "hidden_size": 64, "num_layers": 3},
+}
 
 
 def growth(args):
@@ -43,13 +49,15 @@ def growth(args):
 def whole_steps(args):
     """Separation and training by length, and training by batch."""
     training = [each for each in args.lengths if each <= LONGEST_IN_TRAINING]
-    for task, system, axis, values in (
-        ("inference", "dprnn", SECONDS, args.lengths),
-        ("training", "dprnn", SECONDS, training),
-        ("training", "dprnn", "batch", BATCHES),
+    for title, task, sizes, axis, values in (
+        (SAME, "inference", {}, SECONDS, args.lengths),
+        (SAME, "training", {}, SECONDS, training),
+        ("{} of a small dprnn.yaml", "training", SMALL, "batch", BATCHES),
     ):
-        entrants = theirs(args, task, system)
-        entrants.append(ours(args, task, system, "fp32"))
+        hparams = {**sizes, **args.hparams}
+        of = argparse.Namespace(**{**vars(args), "hparams": hparams})
+        entrants = theirs(of, task)
+        entrants.append(ours(of, task, "dprnn", "fp32"))
         with teams(entrants, args.device) as started:
 
             def make(value, axis=axis, started=started):
@@ -60,8 +68,7 @@ def whole_steps(args):
                     for name, team in started.items()
                 }
 
-            title = f"{task} with the sizes of {system}.yaml"
-            yield from along(args, title, axis, values, make)
+            yield from along(args, title.format(task), axis, values, make)
 
 
 def along(args, title, axis, values, make):

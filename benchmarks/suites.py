@@ -32,11 +32,11 @@ def comparison(args, title, entrants, check=None, audio=None, **facts):
     }
 
 
-def theirs(args, task, system="dprnn"):
+def theirs(args, task):
     """Stock SpeechBrain and Asteroid, which train or separate (`task`), with
-    the sizes of one of our systems.
+    the sizes of `dprnn.yaml`.
     """
-    options = {"system": system, "device": args.device}
+    options = {"system": "dprnn", "device": args.device}
     options["hparams"] = args.hparams
     return [
         Contender(name, getattr(others, make + task), options, args.threads)

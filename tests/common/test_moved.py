@@ -77,7 +77,7 @@ def test_an_old_run_has_no_other_hparams_today(tmp_path):
         run_options={name: values[name] for name in options},
     )
     now.values = without_model(now.values)
-    now.values["initial_weights"] = "random"  # as all did before the key
+    now.values["initial_weights"] = "random"  # the key was start
     for key in old.values.keys() & now.values.keys():
         if not str(old.values[key]).startswith(("!", "dpcl")):
             now.values[key] = old.values[key]

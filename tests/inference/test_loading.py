@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from model_folder import HPARAMS
+from model_folder import HPARAMS, make_model_folder
 
 from dpcl_dprnn.common.errors import UserError
 from dpcl_dprnn.inference import SpeechSeparator, loading
@@ -274,6 +274,23 @@ def test_a_model_of_the_hub(model_folder, monkeypatch):
     ],
 )
 def test_hparams_that_are_damaged(old, new, words, folder):
+    refuses(folder, old, new, words)
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("hop: !ref", "hop: 100  #", "multiple of the encoder's stride"),
+        ("kernel_size: 16", "kernel_size: 0", "damaged"),
+    ],
+)
+def test_hparams_of_learned_filters_that_are_damaged(old, new, words, tmp_path):
+    folder = make_model_folder(tmp_path / "model", system="dpcl_dprnn")
+    refuses(folder, old, new, words)
+
+
+def refuses(folder, old, new, words):
+    """That the folder is refused, in those words, with a change in its hparams."""
     path = folder / "hyperparams.yaml"
     text = path.read_text()
     assert old in text

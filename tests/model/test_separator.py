@@ -287,11 +287,17 @@ def test_load_pretrained_refuses_another_model(tmp_path, device):
             load_pretrained(build("masks", device), path)
 
 
-def test_training_embeds_and_aims_at_every_second_frame(device):
+@pytest.mark.parametrize("pool", [1, 2])
+def test_training_embeds_and_aims_at_every_second_frame(pool, device):
     """What training sees is every second frame of what evaluation sees."""
-    head = EmbeddingHead(32, bins=129, size=4, training_stride=2)
+    head = EmbeddingHead(32, bins=129, size=4, pool=pool, training_stride=2)
+    parts = {"encoder": STFTEncoder(), "decoder": STFTDecoder()}
+    if pool > 1:  # frames of the trunk in one of the grid
+        parts = {f"grid_{name}": part for name, part in parts.items()}
+        parts["encoder"] = LearnedEncoder(128 // pool, 129)
+        parts["decoder"] = LearnedDecoder(128 // pool, 129)
     model = BLSTMSeparator(129, head, hidden_size=16, num_layers=1)
-    separator = Separator(STFTEncoder(), model, STFTDecoder()).to(device)
+    separator = Separator(model=model, **parts).to(device)
     sources = torch.randn(2, 2, 1000, device=device)
     mixture = sources.sum(dim=1)
     embedded, aimed_at = {}, {}

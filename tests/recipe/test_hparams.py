@@ -110,7 +110,7 @@ def test_sizes_agree(path, tmp_path):
 @pytest.mark.parametrize("change", [{"kernel_size": 24}, {"hop": 100}], ids=str)
 def test_sizes_that_disagree_are_refused(change, tmp_path):
     """Pooled frames of 60 samples would drift off a grid with a hop of 64."""
-    with pytest.raises((ValueError, UserError)):
+    with pytest.raises((ValueError, UserError), match="multiple"):
         load(RECIPE / "hparams" / "dpcl_dprnn.yaml", tmp_path, **change)
 
 

@@ -28,11 +28,14 @@ def test_rows_are_trained_once(learning, tmp_path, capsys):
     make_speech(tmp_path / "speech")
     out = tmp_path / "out.jsonl"
     words = f"--speech {tmp_path / 'speech'} --out {out} --rows".split()
-    words += ["all of these", "mini.yaml"]
+    words += ["SpeechBrain's start, a falling rate", "mini.yaml"]
     sizes = "--seeds 1 --steps 2 --valid 2 --test 2"
     learning.main([*words, *sizes.split()])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["row"] for row in rows] == ["all of these", "mini.yaml"]
+    assert [row["row"] for row in rows] == [
+        "SpeechBrain's start, a falling rate",
+        "mini.yaml",
+    ]
     assert [row["steps"] for row in rows] == [2, 2]
     each = rows[1]["test_results_each"]
     assert len(each) == 2
@@ -41,18 +44,16 @@ def test_rows_are_trained_once(learning, tmp_path, capsys):
     assert rows[0]["train"] < -3 < -0.5 < rows[1]["train"]
     learning.main([*words, *sizes.split()])
     assert len(out.read_text().splitlines()) == 2
-    assert "| all of these | 1 | " in capsys.readouterr().out
+    assert (
+        "| SpeechBrain's start, a falling rate | 1 | "
+        in capsys.readouterr().out
+    )
 
 
 def test_table_has_means_and_spreads(learning):
     results = [
         {
-            **{
-                "speech": "x",
-                "size": "8 min",
-                "row": "128 units",
-                "seed": seed,
-            },
+            **{"speech": "x", "size": "8 min", "row": "lr 2e-3", "seed": seed},
             **{"train": 5.0 + seed, "valid": 4.0, "test_results": -1.5 * seed},
         }
         for seed in (1, 2, 3)
@@ -60,7 +61,7 @@ def test_table_has_means_and_spreads(learning):
     other = {**results[0], "size": "2 min"}
     *_, last = learning.table([*results, other], "x", "8 min").splitlines()
     assert last == (
-        "| 128 units | 3 | 7.00 (6.00 to 8.00) | 4.00 (4.00 to 4.00) | "
+        "| lr 2e-3 | 3 | 7.00 (6.00 to 8.00) | 4.00 (4.00 to 4.00) | "
         "-3.00 (-4.50 to -1.50) |  |"
     )
 

@@ -60,6 +60,7 @@ def test_reusing_memory_needs_no_glibc(monkeypatch):
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SIZES = {"num_channels": 64, "hidden_size": 64}
+LEARNED = {"kernel_size": 64, "num_filters": 64, "num_layers": 1}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,7 @@ SIZES = {"num_channels": 64, "hidden_size": 64}
     [
         ("mini", SIZES, 2, 1.0),
         ("mini", {**SIZES, "num_layers": 2}, 4, 2.0),
+        ("dpcl_dprnn", {**SIZES, **LEARNED}, 2, 1.0),
         ("dpcl", {"hidden_size": 96, "num_layers": 2}, 3, 2.0),
     ],
 )
@@ -119,13 +121,14 @@ def test_memory_counts_while_it_is_used():
         assert (counter.bytes, counter.most) == (0, 8000)
 
 
-@pytest.mark.parametrize("system", ["mini", "dpcl"])
+@pytest.mark.parametrize("system", ["mini", "dpcl", "dpcl_dprnn"])
 @in_a_child
 def test_costs_are_those_of_a_separation(system, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import costs as benchmark
 
-    brain = benchmark.make_brain(system, tmp_path, hidden_size=64)
+    sizes = LEARNED if system == "dpcl_dprnn" else {}
+    brain = benchmark.make_brain(system, tmp_path, hidden_size=64, **sizes)
     separator, mixture = brain.separator.eval(), torch.zeros(1, 16000)
     with (
         torch.no_grad(),

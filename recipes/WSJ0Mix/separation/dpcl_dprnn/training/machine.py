@@ -40,8 +40,8 @@ def reuse_memory():
 
     A training step on a CPU frees and takes the same large tensors again and
     again; with glibc's defaults each of them is mapped and zeroed anew by the
-    kernel, which took a fifth of the time of a step of `mini.yaml`. Elsewhere than on
-    glibc this does nothing.
+    kernel, which took a fifth of the time of a step of `mini.yaml` (with learned
+    filters). Elsewhere than on glibc this does nothing.
     """
     mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # malloc.h
     with contextlib.suppress(OSError, AttributeError):
