@@ -62,7 +62,7 @@ def score(separator, dataset, speakers):
             voices = separator.separate_batch(mix, speakers, head)[0].T.numpy()
             scores, _ = score_utterance(mixture, voices, sources)
             gains[head].append(scores["si-snr_i"])
-        if separator.counts:
+        if separator.counts and speakers <= separator.num_spks:
             found = separator.separate_batch(mix, "auto").shape[-1]
             right.append(found == speakers)
     return {head: np.array(each) for head, each in gains.items()}, right

@@ -61,10 +61,10 @@ def whole_steps(args):
         with teams(entrants, args.device) as started:
 
             def make(value, axis=axis, started=started):
-                sizes = {"seconds": args.seconds or 2.0, "batch": 1}
-                sizes["batch" if axis == "batch" else "seconds"] = value
+                given = {"seconds": args.seconds or 2.0, "batch": 1}
+                given["batch" if axis == "batch" else "seconds"] = value
                 return {
-                    name: team.prepare(**sizes) if callable(team) else team
+                    name: team.prepare(**given) if callable(team) else team
                     for name, team in started.items()
                 }
 

@@ -29,7 +29,7 @@ def arguments(**others):
 class Perfect:
     """Gives the sources of the mixtures of a set, or the mixture itself."""
 
-    counts = True
+    counts, num_spks = True, 2
 
     def __init__(self, dataset, heard=2):
         self.items = [dataset[n] for n in range(len(dataset))]

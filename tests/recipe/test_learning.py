@@ -28,12 +28,12 @@ def test_rows_are_trained_once(learning, tmp_path, capsys):
     make_speech(tmp_path / "speech")
     out = tmp_path / "out.jsonl"
     words = f"--speech {tmp_path / 'speech'} --out {out} --rows".split()
-    words += ["SpeechBrain's start, a falling rate", "mini.yaml"]
+    words += ["SpeechBrain's start and clipping, a falling 2e-3", "mini.yaml"]
     sizes = "--seeds 1 --steps 2 --valid 2 --test 2"
     learning.main([*words, *sizes.split()])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["row"] for row in rows] == [
-        "SpeechBrain's start, a falling rate",
+        "SpeechBrain's start and clipping, a falling 2e-3",
         "mini.yaml",
     ]
     assert [row["steps"] for row in rows] == [2, 2]
@@ -45,7 +45,7 @@ def test_rows_are_trained_once(learning, tmp_path, capsys):
     learning.main([*words, *sizes.split()])
     assert len(out.read_text().splitlines()) == 2
     assert (
-        "| SpeechBrain's start, a falling rate | 1 | "
+        "| SpeechBrain's start and clipping, a falling 2e-3 | 1 | "
         in capsys.readouterr().out
     )
 
