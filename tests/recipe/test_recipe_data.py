@@ -261,8 +261,8 @@ def test_speech_folder_is_enough(given, speech, tmp_path):
     assert len(heard[sb.Stage.VALID]) == len(heard[sb.Stage.TEST]) == 2
     assert len(set().union(*heard.values())) == sum(map(len, heard.values()))
     for batch in seen[sb.Stage.TRAIN]:
-        # A chunk of 50 frames, of the quarter of a second that is asked for.
-        assert batch.mixture.data.shape == (2, 49 * 32)
+        # A chunk of 25 frames, of the quarter of a second that is asked for.
+        assert batch.mixture.data.shape == (2, 25 * 64 - 1)
         assert noise_in(batch, clean=lambda x, _: x) < 1e-6
     for batches in seen.values():
         assert all(is_as_loaded(batch) for batch in batches)

@@ -195,7 +195,7 @@ def test_refused_run_touches_nothing(tmp_path, capsys):
     train_tiny(*words, "--number_of_epochs=1")
     before, others = tree(tmp_path / "out"), ("--lr=0.1", "--batch_size=1")
     line = ends(capsys, 1, train_tiny, *words, *others, main=train.run)
-    assert "batch_size (was 4, is 1), lr (was 0.002, is 0.1)" in line
+    assert "batch_size (was 4, is 1), lr (was 0.004, is 0.1)" in line
     assert tree(tmp_path / "out") == before
     history, _ = train_tiny(*words, "--number_of_epochs=2")
     assert [stats["epoch"] for stats in history] == [2]
