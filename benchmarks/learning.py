@@ -32,7 +32,6 @@ ROWS = {
     "random start": {**PLAIN, "initial_weights": "random"},
     "lr 2e-3": {**PLAIN, "lr": 0.002},
     "falling from the warm-up on": {**PLAIN, "lr_fall": 0.97},
-    "clipping to 5": {**PLAIN, "clip_quantile": "null"},
     "SpeechBrain's start and clipping, a falling 2e-3": {
         **{**PLAIN, "initial_weights": "random", "clip_quantile": "null"},
         **{"lr": 0.002, "lr_fall": 0.97},
