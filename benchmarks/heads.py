@@ -25,9 +25,12 @@ ROWS = {
     "both, whitened": {**PLAIN, "dpcl_loss": WHITENED, "dpcl_weight": 1.0},
     # Its mask head is there, and is not trained.
     "embeddings": {**PLAIN, "loss_weights": "{pit: 0.0, dpcl: 1.0}"},
+    # With what the dual path has of mini.yaml.
     "embeddings, BLSTM": {
-        **{"hparams": "hparams/dpcl.yaml", "batch_size": 8, "lr": 0.001},
+        **{"hparams": "hparams/dpcl.yaml", "batch_size": 8, "lr": 0.002},
         **{"hidden_size": 128, "num_layers": 2, "training_crop": 2.0},
+        **{"embedding_size": 20, "precision": "bf16"},
+        **{"warmup_steps": 155, "lr_fall": 0.5, "kmeans": "{softness: 3.0}"},
         **{"num_workers": 0, "number_of_epochs": 1000},
     },
 }
