@@ -5,8 +5,8 @@
 
 The file takes `mixture` [1, samples], at the model's sampling rate, and gives
 `voices` [1, speakers, samples]: what separate.py gives by masks for as many
-voices as the model has. It needs the extra onnx: pip install
-'dpcl-dprnn[onnx]'.
+voices as the model has. It needs more packages: pip install onnx onnxruntime
+onnxscript.
 """
 
 import argparse

@@ -175,7 +175,7 @@ def export_onnx(separator, path, seconds=None):
     except ImportError as error:
         raise UserError(
             f"{error.name} is missing. Install what export takes: pip install "
-            "'dpcl-dprnn[onnx]'."
+            "onnx onnxruntime onnxscript."
         ) from error
     rate = separator.sample_rate
     module = MaskPath(separator.unmixer, rate).cpu().eval()
