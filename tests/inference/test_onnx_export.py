@@ -111,7 +111,7 @@ def test_a_package_that_is_missing(model_folder, monkeypatch, tmp_path, capsys):
     path = tmp_path / "model.onnx"
     status = export_onnx.main([str(path), "--model", str(model_folder)])
     assert status == 1 and not path.exists()
-    assert "pip install onnx onnxruntime" in capsys.readouterr().err
+    assert "pip install onnx onnxruntime onnxscript." in capsys.readouterr().err
 
 
 def test_a_length_that_is_too_short(with_gains, tmp_path, capsys):
