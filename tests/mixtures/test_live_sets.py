@@ -34,6 +34,7 @@ SETTINGS = {
     "speaker_power": 0.0,
     "shares": None,
     "share_epochs": 10,
+    "same_folder": 0.0,
     "speaker_level": 0,
 }
 
@@ -411,6 +412,31 @@ def test_unfit_shares_are_named(shares, flat, another, make):
         make([flat[0], another], {"shares": shares})
 
 
+@pytest.mark.parametrize("same", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("shares", [None, [[1, 3], [1, 3]]])
+def test_speakers_of_one_folder(same, shares, flat, another, make):
+    """As often as asked for, beside those that are so by chance; the shares of
+    the folders stay what they are.
+    """
+    settings = {"train": 800, "shares": shares, "same_folder": same}
+    dataset = make([flat[0], another], settings)["train"]
+    pairs = talkers(dataset)
+    inner = [{t in "abcdefghij" for t in pair} for pair in pairs]
+    if same == 1:
+        assert all(len(kinds) == 1 for kinds in inner)
+    else:
+        groups = len(dataset.groups) - 8
+        p = 0.25 if shares else groups / (groups + 8)
+        # Of the second speaker, who is another one of his folder.
+        apart = sum(
+            first * (1 - first) / (1 - first / size)
+            for first, size in ((p, groups), (1 - p, 8))
+        )
+        wanted = 800 * (1 - same) * apart
+        got = sum(len(kinds) == 2 for kinds in inner)
+        assert abs(got - wanted) <= 4 * (wanted * (1 - wanted / 800)) ** 0.5
+
+
 # Errors
 
 
@@ -432,6 +458,7 @@ def test_unfit_shares_are_named(shares, flat, another, make):
         *(("codec_probability", value) for value in (-1, "gsm")),
         *(("speaker_power", value) for value in (-1, [1])),
         *(("share_epochs", value) for value in (0, None)),
+        *(("same_folder", value) for value in (1.5, None)),
     ],
 )
 def test_unfit_setting_is_named(name, value):

@@ -40,13 +40,15 @@ class Mixer:
     room_target: int | None = None
     telephone_probability: float = 0.0  # share, with sources, of that band
     codec_probability: float = 0.0  # share coded; the sources are as before
+    same_folder: float = 0.0  # share whose speakers are all of one folder
 
-    def draw(self, groups, rng, chances=None):
+    def draw(self, groups, rng, chances=None, folders=None):
         """Draw a mixture, of groups of utterances, one for each speaker.
 
         Speakers are drawn first, each by its chance (by default alike), then an
         utterance of each: the number of voices heard does not suffer from a few
-        who say much.
+        who say much. `folders` is the folder of each speaker, as a number: where
+        all are to be of one, it is that of the first who is drawn.
 
         Returns
         -------
@@ -59,6 +61,10 @@ class Mixer:
             What was mixed, like the files of wsj0-mix; long names are cut.
         """
         count = int(rng.choice(self.speakers))
+        if self.same_folder and happens(self.same_folder, rng):
+            near = folders == folders[rng.choice(len(groups), p=chances)]
+            chances = near * (1.0 if chances is None else chances)
+            chances = chances / chances.sum()
         talkers = rng.choice(len(groups), count, replace=False, p=chances)
         groups = [groups[talker] for talker in talkers]
         chosen = [group[rng.integers(len(group))] for group in groups]
@@ -159,6 +165,7 @@ class DynamicMixtures(torch.utils.data.Dataset):
     epoch_counter: object = None
     # Of the number of epochs gone by, to the `chances` of `Mixer.draw`
     chances: collections.abc.Callable | None = None
+    folders: np.ndarray | None = None  # of each speaker, as a number
 
     def __len__(self):
         return self.count
@@ -170,7 +177,9 @@ class DynamicMixtures(torch.utils.data.Dataset):
         epoch = self.epoch_counter.current if self.epoch_counter else 0
         rng = np.random.default_rng([*self.seed, epoch, index])
         chances = self.chances and self.chances(max(0, epoch - 1))
-        mixture, sources, name = self.mixer.draw(self.groups, rng, chances)
+        mixture, sources, name = self.mixer.draw(
+            self.groups, rng, chances, self.folders
+        )
         return {
             "id": f"{epoch}-{index}_{name}",
             "mixture": torch.from_numpy(mixture),

@@ -140,6 +140,9 @@ def make_dynamic_sets(
             numbers[split],
             [seed, number],
             chances=chances,
+            folders=np.repeat(
+                range(len(groups[short])), [len(us) for us in groups[short]]
+            ),
         )
     return sets
 
@@ -250,6 +253,7 @@ def read_settings(settings, num_spks, folders=1):
         "codec_probability": (float, 0, 1),
         "speaker_power": (float, 0, 10),
         "share_epochs": (float, 1e-6, 10**9),
+        "same_folder": (float, 0, 1),
         "speaker_level": (int, 0, 9),
     }
     others = ("shares", "room_target_ms", "noise_folder", "room_folder")

@@ -32,6 +32,7 @@ LATER = {
     "dynamic_mixing.telephone_probability": 0.0,
     "dynamic_mixing.codec_probability": 0.0,
     "dynamic_mixing.speaker_level": 0,
+    "dynamic_mixing.same_folder": 0.0,
     "loss_weights.level": 0.0,
     "mask_activation": "relu",
     "model.mask_activation": "<mask_activation>",
