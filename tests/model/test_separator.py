@@ -269,6 +269,27 @@ def test_load_pretrained_round_trip(argument, system, tmp_path, device):
         assert got is expected is None or torch.equal(got, expected)
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_load_pretrained_takes_the_first_outputs(averaged, tmp_path, device):
+    more, fewer = (build("stft", device, num_spks=n) for n in (3, 2))
+    state = more.state_dict()
+    if averaged:
+        torch.save({"average": state}, tmp_path / "averaged.ckpt")
+        state = {name: torch.zeros_like(value) for name, value in state.items()}
+    torch.save(state, tmp_path / "separator.ckpt")
+    load_pretrained(fewer, tmp_path)
+    x = torch.randn(1, 200, device=device)
+    got, expected = fewer(x), more(x)
+    torch.testing.assert_close(got.estimates, expected.estimates[:, :2])
+    torch.testing.assert_close(got.embeddings, expected.embeddings)
+
+
+def test_load_pretrained_of_fewer_outputs_is_refused(tmp_path, device):
+    torch.save(build("stft", device).state_dict(), tmp_path / "separator.ckpt")
+    with refused("does not fit"):
+        load_pretrained(build("stft", device, num_spks=3), tmp_path)
+
+
 @pytest.mark.parametrize("path", ["", "none", "none.ckpt"])
 def test_load_pretrained_says_what_is_missing(path, tmp_path, device):
     with refused("no separator.ckpt"):

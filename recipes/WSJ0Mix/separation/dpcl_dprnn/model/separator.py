@@ -283,6 +283,9 @@ def _fp32(x):
 def load_pretrained(separator, path):
     """Start a separator from the weights of a checkpoint.
 
+    Of a mask head that has more outputs than the separator's, the first are
+    taken.
+
     Arguments
     ---------
     separator : Separator
@@ -306,14 +309,23 @@ def load_pretrained(separator, path):
             f"pretrained: no separator.ckpt at {path}. Give a checkpoint "
             "file, or a folder that has one."
         )
-    load_weights(separator, path, "pretrained")
+    load_weights(separator, path, "pretrained", first_outputs)
     averaged = path.with_name("averaged.ckpt")
     if averaged.is_file():  # it is by these that the best was chosen
         state = torch.load(averaged, map_location="cpu", weights_only=True)
-        separator.load_state_dict(state["average"], strict=False)
+        state = first_outputs(state["average"], separator)
+        separator.load_state_dict(state, strict=False)
 
 
-def load_weights(separator, path, what):
+def first_outputs(state, separator):
+    """A state with no more outputs of the mask head than the separator has."""
+    own = separator.state_dict()
+    heads = ("model.conv2d.weight", "model.conv2d.bias")  # [C * N, ...]
+    cut = {k: state[k][: len(own[k])] for k in heads if k in own and k in state}
+    return {**state, **cut} if cut else state
+
+
+def load_weights(separator, path, what, prepare=None):
     """Load weights into a separator: as data, all of them or none.
 
     Arguments
@@ -323,6 +335,8 @@ def load_weights(separator, path, what):
         `separator.ckpt`.
     what : str
         What the file was named by, for errors.
+    prepare : Callable, optional
+        Makes of the file's state and the separator the state to load.
 
     Raises
     ------
@@ -331,6 +345,8 @@ def load_weights(separator, path, what):
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if prepare is not None:
+            state = prepare(state, separator)
         separator.load_state_dict(state)
         if not all(value.isfinite().all() for value in state.values()):
             raise ValueError("it has weights that are NaN or infinite")
