@@ -422,11 +422,13 @@ def test_speakers_of_one_folder(same, shares, flat, another, make):
     dataset = make([flat[0], another], settings)["train"]
     pairs = talkers(dataset)
     inner = [{t in "abcdefghij" for t in pair} for pair in pairs]
+    groups = len(dataset.groups) - 8
+    p = 0.25 if shares else groups / (groups + 8)
     if same == 1:
         assert all(len(kinds) == 1 for kinds in inner)
+        first = sum(kinds == {True} for kinds in inner)
+        assert abs(first - 800 * p) <= 4 * (800 * p * (1 - p)) ** 0.5
     else:
-        groups = len(dataset.groups) - 8
-        p = 0.25 if shares else groups / (groups + 8)
         # Of the second speaker, who is another one of his folder.
         apart = sum(
             first * (1 - first) / (1 - first / size)
@@ -435,6 +437,23 @@ def test_speakers_of_one_folder(same, shares, flat, another, make):
         wanted = 800 * (1 - same) * apart
         got = sum(len(kinds) == 2 for kinds in inner)
         assert abs(got - wanted) <= 4 * (wanted * (1 - wanted / 800)) ** 0.5
+
+
+def test_one_folder_changes_no_mixture_that_is_held_out(flat, another, make):
+    before, after = (
+        make([flat[0], another], {"same_folder": same}) for same in (0.0, 0.5)
+    )
+    for name in ("valid", "test"):
+        assert contents(before[name]) == contents(after[name])
+
+
+def test_a_folder_with_too_few_speakers_left_is_named(flat, make, tmp_path):
+    """Where others would have filled in for them before."""
+    held_out = sorted(set("abcdefghij") - heard(make(flat[0])["train"]))
+    write_speakers(tmp_path / "few", [held_out[0], "y"])
+    make([flat[0], tmp_path / "few"])
+    with refused("same_folder: .*few has 1 speakers"):
+        make([flat[0], tmp_path / "few"], {"same_folder": 0.5})
 
 
 # Errors

@@ -40,7 +40,7 @@ class Mixer:
     room_target: int | None = None
     telephone_probability: float = 0.0  # share, with sources, of that band
     codec_probability: float = 0.0  # share coded; the sources are as before
-    same_folder: float = 0.0  # share whose speakers are all of one folder
+    same_folder: float = 0.0  # share drawn of one folder, at least
 
     def draw(self, groups, rng, chances=None, folders=None):
         """Draw a mixture, of groups of utterances, one for each speaker.
@@ -48,7 +48,7 @@ class Mixer:
         Speakers are drawn first, each by its chance (by default alike), then an
         utterance of each: the number of voices heard does not suffer from a few
         who say much. `folders` is the folder of each speaker, as a number: where
-        all are to be of one, it is that of the first who is drawn.
+        all are to be of one, it is drawn before, by its speakers' chances.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class Mixer:
             What was mixed, like the files of wsj0-mix; long names are cut.
         """
         count = int(rng.choice(self.speakers))
-        if self.same_folder and happens(self.same_folder, rng):
+        if folders is not None and happens(self.same_folder, rng):
             near = folders == folders[rng.choice(len(groups), p=chances)]
             chances = near * (1.0 if chances is None else chances)
             chances = chances / chances.sum()

@@ -99,7 +99,14 @@ def make_dynamic_sets(
                 "left out: %s.",
                 *(folder, folders[0], few(known)),
             )
-        found.append({"tr": {n: others[n] for n in others if n not in known}})
+        left = {n: others[n] for n in others if n not in known}
+        if numbers["same_folder"] and len(left) < fewest:
+            raise UserError(
+                f"dynamic_mixing.same_folder: {folder} has {len(left)} "
+                f"speakers that are not held out, fewer than the {fewest} of "
+                "a mixture. Leave the folder out, or set it to 0."
+            )
+        found.append({"tr": left})
     stores, groups, first = [], {}, 0
     for folder, each in zip(folders, found, strict=True):
         people = [us for split in each.values() for us in split.values()]
@@ -128,9 +135,11 @@ def make_dynamic_sets(
     for number, (split, short) in enumerate(SHORT_NAMES.items()):
         if short not in speakers:
             continue
-        chances, own = None, {"crop": training_crop}
+        chances, folder_of, own = None, None, {"crop": training_crop}
         if split == "train":
             chances = _chances(groups[short], store, numbers)
+            sizes = [len(each) for each in groups[short]]
+            folder_of = np.repeat(range(len(sizes)), sizes)
         else:
             own = {"crop": round(LONGEST * sample_rate), "speeds": (100,)}
         sounds = {"noise": noises[short], "rooms": rooms[short]}
@@ -140,9 +149,7 @@ def make_dynamic_sets(
             numbers[split],
             [seed, number],
             chances=chances,
-            folders=np.repeat(
-                range(len(groups[short])), [len(us) for us in groups[short]]
-            ),
+            folders=folder_of,
         )
     return sets
 

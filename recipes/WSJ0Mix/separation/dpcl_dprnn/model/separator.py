@@ -3,6 +3,7 @@ masked and decoded. Axis letters are in networks.py.
 """
 
 import contextlib
+import logging
 import pathlib
 import typing
 
@@ -14,6 +15,8 @@ from ..common.errors import UserError, first_line
 from .clustering import kmeans_masks
 from .start import start_from_mixture
 from .targets import bin_weights, dominant_source
+
+logger = logging.getLogger(__name__)
 
 INITIAL_WEIGHTS = ("mixture", "random")
 TINY = 1e-20  # far below the peak of any signal
@@ -321,8 +324,14 @@ def first_outputs(state, separator):
     """A state with no more outputs of the mask head than the separator has."""
     own = separator.state_dict()
     heads = ("model.conv2d.weight", "model.conv2d.bias")  # [C * N, ...]
-    cut = {k: state[k][: len(own[k])] for k in heads if k in own and k in state}
-    return {**state, **cut} if cut else state
+    more = [k for k in heads if k in state and k in own]
+    more = [k for k in more if len(state[k]) > len(own[k])]
+    if not more:
+        return state
+    logger.warning(
+        "pretrained: the mask head has more outputs; the first stay."
+    )
+    return {**state, **{k: state[k][: len(own[k])] for k in more}}
 
 
 def load_weights(separator, path, what, prepare=None):
