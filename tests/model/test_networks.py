@@ -10,6 +10,7 @@ from speechbrain.lobes.models.dual_path import (
     SBTransformerBlock,
 )
 
+from dpcl_dprnn.model.dual_path import cut_chunks
 from dpcl_dprnn.model.networks import (
     BLSTMSeparator,
     DualPathSeparator,
@@ -63,7 +64,17 @@ def build(model_class, block=rnn_block, **changes):
         "K": 10,
         "num_spks": 2,
     }
-    return model_class(**{**arguments, **changes}).eval()
+    return evaluated(model_class(**{**arguments, **changes}))
+
+
+def evaluated(model):
+    """As in evaluation, but for LSTMs: cuDNN's have no backward pass there."""
+    model.eval()
+    for part in model.modules():
+        if isinstance(part, torch.nn.RNNBase):
+            part.dropout = 0.0
+            part.train()
+    return model
 
 
 def embedding_head(pool=1, bins=5, size=4):
@@ -275,13 +286,29 @@ def test_chunks_that_are_filled_hold_no_frame_more(overlap, size):
 
     def chunks(frames):
         x = torch.zeros(1, FILTERS, frames)
-        return model.chunks(x).shape[2]
+        return cut_chunks(model.read(x), model.K, overlap).shape[2]
 
     full = [n for n in range(1, 5 * size) if chunks(n + 1) > chunks(n)]
     assert len(full) >= 4
     for frames in range(1, 5 * size):
         known = [n for n in full if n <= frames]
         assert model.filled(frames) == (known[-1] if known else frames)
+
+
+@pytest.mark.parametrize("frames", [1, 9, 43])
+@torch.no_grad()
+def test_cuts_are_averaged_in_evaluation_alone(frames, device):
+    """Chunks that begin later are those of a signal with zeros before it."""
+    model = build(DualPathSeparator, overlap=False).to(device)
+    x = torch.randn(2, frames, CHANNELS, device=device)
+    (once,) = model.trunk([x])
+    (late,) = model.trunk([torch.nn.functional.pad(x, (0, 0, 5, 0))])
+    model.cuts = 2
+    (twice,) = model.trunk([x])
+    torch.testing.assert_close(twice, (once + late[:, 5:]) / 2)
+    assert frames == 1 or not torch.allclose(twice, once)
+    (training,) = model.train().trunk([x])
+    torch.testing.assert_close(training, once)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 9, 10, 11, 43])
@@ -355,15 +382,15 @@ def test_pooled_frame_is_a_mean(pool, device):
 
 def test_blstm_reads_both_directions(device):
     head = EmbeddingHead(12, bins=FILTERS, size=4)
-    model = BLSTMSeparator(FILTERS, head, hidden_size=6).to(device).eval()
+    model = evaluated(BLSTMSeparator(FILTERS, head, hidden_size=6).to(device))
     x = torch.randn(1, FILTERS, 20, device=device, requires_grad=True)
     model(x)[1][0, 10].sum().backward()
     assert (x.grad.abs().sum(dim=1) > 0).all()
 
 
 def models_of_each_kind():
-    for overlap in (True, False):
-        options = {"num_layers": 2, "overlap": overlap}
+    for overlap, cuts in ((True, 1), (False, 1), (False, 3)):
+        options = {"num_layers": 2, "overlap": overlap, "cuts": cuts}
         yield build(
             DualPathSeparator, embedding_head=embedding_head(), **options
         )

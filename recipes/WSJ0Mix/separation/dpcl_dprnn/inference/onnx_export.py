@@ -14,7 +14,6 @@ import torch.nn.functional as F
 
 from ..common.errors import UserError, first_line
 from ..common.files import atomic_path
-from ..model.dual_path import add_chunks
 from ..model.encoders import STFTEncoder
 from ..sound.rumble import high_pass_taps
 from ..unmixing.gains import make_consistent
@@ -114,22 +113,20 @@ class MaskPath(torch.nn.Module):
 
     def forward(self, mixture):
         """From a mixture [1, T] to its voices [1, C, T]."""
-        x = self._without_rumble(mixture)
-        peak = x.abs().max().clamp_min(TINY)
-        encoded = self.encoder(x / peak)  # [1, F or 2F, L]
+        signal = self._without_rumble(mixture)
+        peak = signal.abs().max().clamp_min(TINY)
+        encoded = self.encoder(signal / peak)  # [1, F or 2F, L]
         features = self.encoder.features(encoded)
         model = self.separator.model
-        y = model.blocks(model.chunks(features))
-        y = F.prelu(y, model.prelu.weight)
-        y = add_chunks(y, features.shape[-1], model.overlap)
-        masks = model.mask_head(y)  # [1, C, F, L]
+        (x,) = model.trunk([model.read(features)])
+        masks = model.mask_head(x)  # [1, C, F, L]
         # Real and imaginary parts have the same mask.
         parts = encoded.unflatten(1, (-1, masks.shape[2])).unsqueeze(1)
         masked = (masks.unsqueeze(2) * parts).flatten(2, 3)
-        voices = self.decode(masked.flatten(0, 1), x.shape[-1])
+        voices = self.decode(masked.flatten(0, 1), signal.shape[-1])
         voices = self.gains[:, None] * voices * peak
         if self.consistent:
-            voices = make_consistent(x[0], voices)
+            voices = make_consistent(signal[0], voices)
         return voices[None]
 
     def _without_rumble(self, x):

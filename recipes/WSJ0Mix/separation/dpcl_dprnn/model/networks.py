@@ -158,6 +158,10 @@ class DualPathSeparator(Dual_Path_Model):
     overlap : bool
         Whether chunks overlap by half, as the parent's do. Without overlap
         each frame is processed once rather than twice.
+    cuts : int
+        How often, in evaluation, the frames are cut into chunks, which begin
+        elsewhere each time; the heads read the mean of what the trunk makes
+        of them, and the work is so many times as much.
     mask_activation : str
         `relu`, as the parent's, or `sigmoid`: with it an output that has
         learnt to be silent can be heard again, while a ReLU that is 0
@@ -188,6 +192,7 @@ class DualPathSeparator(Dual_Path_Model):
         self,
         embedding_head=None,
         overlap=True,
+        cuts=1,
         mask_activation="relu",
         recompute=False,
         **kwargs,
@@ -202,6 +207,7 @@ class DualPathSeparator(Dual_Path_Model):
         self.recompute = recompute
         self.embedding_head = embedding_head
         self.overlap = overlap
+        self.cuts = cuts
         for layer in self.dual_mdl[1:]:
             reinitialize(layer)
 
@@ -256,9 +262,8 @@ class DualPathSeparator(Dual_Path_Model):
         masks : torch.Tensor, [B, C, F, L], non-negative
         embeddings : torch.Tensor, [B, L', F', D], or None
         """
-        x = self.blocks(self.chunks(features))  # [B, K, S, N]
-        frames = features.shape[-1]
-        return self.heads(x, frames, grid_frames or frames)
+        (x,) = self.trunk([self.read(features)])
+        return self.heads(x, grid_frames or features.shape[-1])
 
     def forward_each(self, features, grid_frames):
         """Separate features of different lengths.
@@ -277,24 +282,53 @@ class DualPathSeparator(Dual_Path_Model):
         list of (masks, embeddings)
             What `forward` gives for each by itself.
         """
-        cut = [self.chunks(each) for each in features]
+        trunk = self.trunk([self.read(each) for each in features])
+        return [
+            self.heads(x, frames)
+            for x, frames in zip(trunk, grid_frames, strict=True)
+        ]
+
+    def read(self, features):
+        """The parent's layers before the blocks, [B, F, L] to [B, L, N]."""
+        x = pointwise(self.conv1d, self.norm(features).transpose(1, 2))
+        if self.use_global_pos_enc:
+            x = self.pos_enc(x) + x * x.shape[-1] ** 0.5
+        return x
+
+    def trunk(self, xs):
+        """What the heads read of each of `xs`, [B, L, N] to [B, L, N]: the mean
+        over the `cuts`, in training of the first alone.
+        """
+        cuts = 1 if self.training else self.cuts
+        each = [self.cut_at(xs, cut * self.K // cuts) for cut in range(cuts)]
+        if cuts == 1:
+            return each[0]
+        return [sum(same) / cuts for same in zip(*each, strict=True)]
+
+    def cut_at(self, xs, offset):
+        """What blocks and PReLU make of each of `xs`, [B, L, N], with so many
+        frames of zeros before it.
+        """
+        cut = [
+            cut_chunks(F.pad(x, (0, 0, offset, 0)), self.K, self.overlap)
+            for x in xs
+        ]
         groups = {}
         for index, x in enumerate(cut):
-            groups.setdefault(x.shape[2], []).append(index)
-        results = {}
+            # By the number of chunks, which in an ONNX export is a symbol.
+            number = x.shape[2] if len(xs) > 1 else None
+            groups.setdefault(number, []).append(index)
+        results = [None] * len(xs)
         for indices in groups.values():
-            x = self.blocks(torch.cat([cut[index] for index in indices]))
-            for index, each in zip(indices, x.split(1), strict=True):
-                frames = features[index].shape[-1]
-                results[index] = self.heads(each, frames, grid_frames[index])
-        return [results[index] for index in range(len(features))]
-
-    def chunks(self, features):
-        """The parent's layers before the blocks, to [B, K, S, N]."""
-        x = pointwise(self.conv1d, self.norm(features).transpose(1, 2))
-        if self.use_global_pos_enc:  # x is [B, L, N]
-            x = self.pos_enc(x) + x * x.shape[-1] ** 0.5
-        return cut_chunks(x, self.K, self.overlap)
+            x = [cut[index] for index in indices]
+            y = self.blocks(torch.cat(x) if len(x) > 1 else x[0])
+            y = F.prelu(y, self.prelu.weight)  # one weight for all channels
+            parts = y.split([len(each) for each in x])
+            for index, part in zip(indices, parts, strict=True):
+                frames = offset + xs[index].shape[1]
+                joined = add_chunks(part, frames, self.overlap)
+                results[index] = joined[:, offset:]
+        return results
 
     def blocks(self, x):
         """The parent's intra- and inter-chunk blocks, on [B, K, S, N]."""
@@ -305,10 +339,8 @@ class DualPathSeparator(Dual_Path_Model):
                 x = block(layer, x)
         return x
 
-    def heads(self, x, frames, grid_frames):
-        """Masks and embeddings of what the blocks give, [B, K, S, N]."""
-        x = F.prelu(x, self.prelu.weight)  # one weight for all channels
-        x = add_chunks(x, frames, self.overlap)  # [B, L, N]
+    def heads(self, x, grid_frames):
+        """Masks and embeddings of what the trunk gives, [B, L, N]."""
         embeddings = None
         if self.embedding_head is not None:
             embeddings = self.embedding_head(x.transpose(1, 2), grid_frames)
