@@ -10,6 +10,7 @@ from ideal import ideal_unmixer, tones
 from model_folder import make_separator
 
 from dpcl_dprnn.model.separator import Separated
+from dpcl_dprnn.unmixing import calibration
 from dpcl_dprnn.unmixing.calibration import calibrated, judge
 from dpcl_dprnn.unmixing.unmixer import Unmixed, Unmixer
 
@@ -87,6 +88,34 @@ def test_examples_are_spread_over_the_set():
     unmixer = Unmixer(make_separator(num_spks=3), 3)
     calibrated(unmixer, Watched(101), limit=5)
     assert Watched.asked == 2 * [0, 25, 50, 75, 100]  # for the heads again
+
+
+@pytest.mark.parametrize(
+    ("most", "counts"), [(2, [10, 10, 1]), (3, [14, 14, 5])]
+)
+def test_rare_examples_of_most_speakers_are_looked_for(
+    most, counts, monkeypatch
+):
+    """Of 100, a tenth has three speakers: of the ten that are chosen one or
+    none, so that four or five are heard beside them.
+    """
+
+    class Rare(Sources):
+        def __getitem__(self, index):
+            return super().__getitem__(0 if index % 10 == 5 else 1)
+
+    unmixer, heard = ideal_unmixer(most), []
+    nothing = Separated(torch.zeros(1, most, 400), torch.zeros(1, 1, 1, 1))
+    for target, name, value in (
+        (unmixer.separator, "separate_each", lambda mixtures: [nothing]),
+        (unmixer.separator, "parameters", lambda: iter([torch.zeros(1)])),
+        (Unmixer, "speaker_score", lambda *args: 1.0),
+        (calibration, "judge", lambda *args: {}),
+        (calibration, "calibrate", lambda s, counts, m: heard.extend(counts)),
+    ):
+        monkeypatch.setattr(target, name, value)
+    calibrated(unmixer, Rare(100), limit=10)
+    assert [heard.count(n) for n in range(1, 4)] == counts
 
 
 def test_calibrated_gains_undo_the_scales(monkeypatch):

@@ -20,7 +20,8 @@ def calibrated(unmixer, dataset, limit=64):
     That is the scale of the mask head's outputs; where there is an embedding
     head, how to count speakers and what improvement to expect; and which of
     two heads is the better. Each example is heard with one, two, ... of its
-    speakers.
+    speakers; where few of them have as many as can be counted, others that
+    have are heard too, for the counting.
 
     Arguments
     ---------
@@ -44,13 +45,16 @@ def calibrated(unmixer, dataset, limit=64):
     products, scores, counts = [], [], []
     # Spread over the set, which may be sorted by speakers or their number.
     chosen = np.linspace(0, len(dataset) - 1, min(limit, len(dataset)))
-    for whole, sources in _examples(dataset, chosen, device):
+    most = unmixer.num_spks
+    for whole, sources, further in _examples_to_count(
+        dataset, chosen, device, most if has_embeddings else None
+    ):
         for count in range(1, len(sources) + 1):
             mixture = sources[:count].sum(dim=0)
             if count == len(sources):  # with its noise
                 mixture = whole
             (separated,) = unmixer.separator.separate_each([mixture])
-            if has_masks:
+            if has_masks and not further:
                 products.append(_products(mixture, separated.estimates[0]))
             if has_embeddings:
                 score = unmixer.speaker_score(mixture, separated.embeddings)
@@ -62,7 +66,7 @@ def calibrated(unmixer, dataset, limit=64):
         gains = fit_gains(gram, product).tolist()
     fitted = {
         "output_gains": gains,
-        "speaker_counting": calibrate(scores, counts, unmixer.num_spks),
+        "speaker_counting": calibrate(scores, counts, most),
     }
     unmixer = dataclasses.replace(unmixer, **fitted)
     examples = _examples(dataset, chosen, device)
@@ -76,6 +80,23 @@ def _examples(dataset, chosen, device):
         sources = item["sources"].T.to(device)
         audible = audible_sources(sources[None])[0]
         yield item["mixture"].to(device), sources[audible]
+
+
+def _examples_to_count(dataset, chosen, device, most):
+    """The chosen examples and then, where less than half of them have the most
+    speakers, further ones that do, each with whether it is further.
+    """
+    missing = len(chosen) // 2 if most else 0
+    for whole, sources in _examples(dataset, chosen, device):
+        missing -= len(sources) == most
+        yield whole, sources, False
+    rest = np.setdiff1d(np.arange(len(dataset)), chosen.astype(int))
+    examples = _examples(dataset, rest, device)
+    while missing > 0 and (example := next(examples, None)) is not None:
+        whole, sources = example
+        if len(sources) == most:
+            missing -= 1
+            yield whole, sources, True
 
 
 def judge(unmixer, examples):
