@@ -44,6 +44,22 @@ def test_a_soft_speaker_counts_less():
     assert softer == pytest.approx(1 / (share**2 + (1 - share) ** 2))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_bins_that_fit_nobody_do_not_count_among_the_leading(count):
+    """A third of the bins points anywhere, in 20 dimensions."""
+    embeddings, weights = planted(count)
+    rng = np.random.default_rng(3)
+    stray = rng.standard_normal(embeddings.shape)
+    stray /= np.linalg.norm(stray, axis=-1, keepdims=True)
+    embeddings[rng.random(weights.shape) < 1 / 3] = 0
+    fits = embeddings.any(axis=-1, keepdims=True)
+    embeddings = np.where(fits, embeddings, stray)
+    every = effective_speakers(embeddings, weights)
+    leading = effective_speakers(embeddings, weights, leading=5)
+    assert count < leading < every
+    assert leading - count < 0.5 * (every - count)
+
+
 def test_inactive_bins_do_not_count():
     embeddings, weights = planted(3)
     weights[embeddings[..., 0] > 0.5] = 0

@@ -8,7 +8,7 @@ LEAST = 8  # examples on either side that a boundary is fitted to
 RELIABLE = 0.85  # of the examples have to be told right
 
 
-def effective_speakers(embeddings, weights):
+def effective_speakers(embeddings, weights, leading=None):
     """How many speakers the embeddings speak of, as a real number.
 
     1 / ||V'WV||^2, with the weights W summing to 1: the inverse of the mean
@@ -17,16 +17,23 @@ def effective_speakers(embeddings, weights):
     (Hershey et al., arXiv 1508.04306, eq. 1), so that it is C for C equally
     loud speakers and embeddings as they should be.
 
+    ||V'WV||^2 is the sum of the squares of the eigenvalues of V'WV, which add up
+    to 1. A speaker has a large one each; of bins that nobody's embedding fits
+    there are many small ones, which make it more speakers than there are. They
+    are left out where only the `leading` ones count, as shares of their sum.
+
     Arguments
     ---------
     embeddings : numpy.ndarray, [L, F, D]
         Of unit norm over D.
     weights : numpy.ndarray, [L, F]
         Non-negative; 0 for inactive bins.
+    leading : int, optional
+        How many eigenvalues count; all by default.
 
     Returns
     -------
-    float, from 1 to D; 0 where no bin is active
+    float, from 1 to D or `leading`; 0 where no bin is active
 
     Example
     -------
@@ -40,7 +47,10 @@ def effective_speakers(embeddings, weights):
     points = embeddings[active].astype(np.float64)  # [active bins, D]
     shares = weights[active] / weights[active].sum(dtype=np.float64)
     gram = (points * shares[:, None]).T @ points
-    return float(1 / np.square(gram).sum())
+    if leading is None:
+        return float(1 / np.square(gram).sum())
+    values = np.linalg.eigvalsh(gram)[-leading:]
+    return float(values.sum() ** 2 / np.square(values).sum())
 
 
 def calibrate(scores, counts, most):

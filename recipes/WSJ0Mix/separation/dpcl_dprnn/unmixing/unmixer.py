@@ -245,9 +245,13 @@ class Unmixer:
 
     @torch.no_grad()
     def speaker_score(self, mixture, embeddings):
-        """`counting.effective_speakers` of a mixture [T]."""
+        """`counting.effective_speakers` of a mixture [T], by two eigenvalues
+        more than there may be speakers.
+        """
         encoded = self.separator.grid_encoder(mixture[None])
         weights = bin_weights(encoded, self.threshold_db)
         return effective_speakers(
-            embeddings[0].float().cpu().numpy(), weights[0].cpu().numpy()
+            embeddings[0].float().cpu().numpy(),
+            weights[0].cpu().numpy(),
+            leading=self.num_spks + 2,
         )
