@@ -309,10 +309,8 @@ class DualPathSeparator(Dual_Path_Model):
         """What blocks and PReLU make of each of `xs`, [B, L, N], with so many
         frames of zeros before it.
         """
-        cut = [
-            cut_chunks(F.pad(x, (0, 0, offset, 0)), self.K, self.overlap)
-            for x in xs
-        ]
+        late = [F.pad(x, (0, 0, offset, 0)) for x in xs] if offset else xs
+        cut = [cut_chunks(x, self.K, self.overlap) for x in late]
         groups = {}
         for index, x in enumerate(cut):
             # By the number of chunks, which in an ONNX export is a symbol.
@@ -321,9 +319,13 @@ class DualPathSeparator(Dual_Path_Model):
         results = [None] * len(xs)
         for indices in groups.values():
             x = [cut[index] for index in indices]
-            y = self.blocks(torch.cat(x) if len(x) > 1 else x[0])
+            sizes = [len(each) for each in x]
+            x = [torch.cat(x)] if len(x) > 1 else x
+            for index in indices:
+                cut[index] = None  # what blocks have read is of no use
+            y = self.blocks(x.pop())
             y = F.prelu(y, self.prelu.weight)  # one weight for all channels
-            parts = y.split([len(each) for each in x])
+            parts = y.split(sizes)
             for index, part in zip(indices, parts, strict=True):
                 frames = offset + xs[index].shape[1]
                 joined = add_chunks(part, frames, self.overlap)
