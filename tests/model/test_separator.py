@@ -9,6 +9,7 @@ from speechbrain.lobes.models.dual_path import SBRNNBlock
 from speechbrain.utils.checkpoints import Checkpointer
 
 from dpcl_dprnn.common.precision import use_tf32
+from dpcl_dprnn.model.blstm import BLSTMSeparator
 from dpcl_dprnn.model.encoders import (
     LearnedDecoder,
     LearnedEncoder,
@@ -16,7 +17,6 @@ from dpcl_dprnn.model.encoders import (
     STFTEncoder,
 )
 from dpcl_dprnn.model.networks import (
-    BLSTMSeparator,
     DualPathSeparator,
     EmbeddingHead,
 )
