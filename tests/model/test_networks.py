@@ -10,9 +10,9 @@ from speechbrain.lobes.models.dual_path import (
     SBTransformerBlock,
 )
 
-from dpcl_dprnn.model.blstm import BLSTMSeparator
 from dpcl_dprnn.model.dual_path import cut_chunks
 from dpcl_dprnn.model.networks import (
+    BLSTMSeparator,
     DualPathSeparator,
     EmbeddingHead,
     reinitialize,

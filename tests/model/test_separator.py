@@ -9,7 +9,6 @@ from speechbrain.lobes.models.dual_path import SBRNNBlock
 from speechbrain.utils.checkpoints import Checkpointer
 
 from dpcl_dprnn.common.precision import use_tf32
-from dpcl_dprnn.model.blstm import BLSTMSeparator
 from dpcl_dprnn.model.encoders import (
     LearnedDecoder,
     LearnedEncoder,
@@ -17,6 +16,7 @@ from dpcl_dprnn.model.encoders import (
     STFTEncoder,
 )
 from dpcl_dprnn.model.networks import (
+    BLSTMSeparator,
     DualPathSeparator,
     EmbeddingHead,
 )

@@ -29,11 +29,11 @@ REQUIRED = ("modules", "num_spks", "sample_rate")
 KEPT = ("modules", *FITTED, *NEEDED)
 KNOWN_CLASSES = frozenset(
     [
-        "dpcl_dprnn.model.blstm.BLSTMSeparator",
         "dpcl_dprnn.model.encoders.LearnedDecoder",
         "dpcl_dprnn.model.encoders.LearnedEncoder",
         "dpcl_dprnn.model.encoders.STFTDecoder",
         "dpcl_dprnn.model.encoders.STFTEncoder",
+        "dpcl_dprnn.model.networks.BLSTMSeparator",
         "dpcl_dprnn.model.networks.DualPathSeparator",
         "dpcl_dprnn.model.networks.EmbeddingHead",
         "dpcl_dprnn.model.separator.Separator",

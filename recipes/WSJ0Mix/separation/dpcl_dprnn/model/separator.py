@@ -51,9 +51,8 @@ class Separator(torch.nn.Module):
 
     Example
     -------
-    >>> from dpcl_dprnn.model.blstm import BLSTMSeparator
     >>> from dpcl_dprnn.model.encoders import STFTDecoder, STFTEncoder
-    >>> from dpcl_dprnn.model.networks import EmbeddingHead
+    >>> from dpcl_dprnn.model.networks import BLSTMSeparator, EmbeddingHead
     >>> head = EmbeddingHead(32, bins=129, size=20)
     >>> model = BLSTMSeparator(129, head, hidden_size=16, num_layers=1)
     >>> separator = Separator(STFTEncoder(), model, STFTDecoder()).eval()
