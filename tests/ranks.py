@@ -71,5 +71,6 @@ def _run(function, folder, rank, ranks, group, port):
     sys.stderr = open(folder / f"stderr{rank}", "w", buffering=1)
     if group:
         torch.distributed.init_process_group("gloo")
+        torch.distributed.barrier()  # none may end while another joins
     torch.save(function(), folder / f"result{rank}")
     leave_group()

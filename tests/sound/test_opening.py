@@ -1,5 +1,6 @@
 """Sound files as phones, call systems and crashed recorders leave them."""
 
+import re
 import struct
 import subprocess
 import sys
@@ -286,10 +287,12 @@ def test_a_damaged_recording_of_a_phone(plain, tmp_path):
     path = convert(plain, tmp_path / "a.m4a", "-movflags", "+faststart")
     frames = audio_info(path).frames
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    # Reading and decoding go on side by side: either may complain first.
+    complaint = "partial file|Input buffer exhausted"
     with opened(path, strict=False) as file:
         assert 0 < file.frames < frames
-        assert "partial file" in file.complaint
-    with refused("a.m4a is .*partial file"):
+        assert re.search(complaint, file.complaint)
+    with refused(f"a.m4a is .*({complaint})"):
         read_audio(path)
 
 
