@@ -211,6 +211,12 @@ def test_other_activations_are_refused():
         build(DualPathSeparator, mask_activation="tanh")
 
 
+@pytest.mark.parametrize("cuts", [0, 2.5])
+def test_numbers_of_cuts_that_cannot_be_are_refused(cuts):
+    with pytest.raises(ValueError, match=f"cuts is {cuts}"):
+        build(DualPathSeparator, cuts=cuts)
+
+
 @pytest.mark.parametrize("overlap", [True, False])
 def test_recomputed_blocks_have_the_same_gradients_in_less_memory(
     overlap, device
@@ -295,17 +301,21 @@ def test_chunks_that_are_filled_hold_no_frame_more(overlap, size):
         assert model.filled(frames) == (known[-1] if known else frames)
 
 
+@pytest.mark.parametrize("overlap", [True, False])
 @pytest.mark.parametrize("frames", [1, 9, 43])
 @torch.no_grad()
-def test_cuts_are_averaged_in_evaluation_alone(frames, device):
-    """Chunks that begin later are those of a signal with zeros before it."""
-    model = build(DualPathSeparator, overlap=False).to(device)
+def test_cuts_are_averaged_in_evaluation_alone(frames, overlap, device):
+    """Chunks that begin later are those of a signal with zeros before it: by
+    half of the frames after which another chunk of 10 begins.
+    """
+    model = build(DualPathSeparator, overlap=overlap).to(device)
+    offset = 2 if overlap else 5
     x = torch.randn(2, frames, CHANNELS, device=device)
     (once,) = model.trunk([x])
-    (late,) = model.trunk([torch.nn.functional.pad(x, (0, 0, 5, 0))])
+    (late,) = model.trunk([torch.nn.functional.pad(x, (0, 0, offset, 0))])
     model.cuts = 2
     (twice,) = model.trunk([x])
-    torch.testing.assert_close(twice, (once + late[:, 5:]) / 2)
+    torch.testing.assert_close(twice, (once + late[:, offset:]) / 2)
     assert frames == 1 or not torch.allclose(twice, once)
     (training,) = model.train().trunk([x])
     torch.testing.assert_close(training, once)
@@ -389,7 +399,7 @@ def test_blstm_reads_both_directions(device):
 
 
 def models_of_each_kind():
-    for overlap, cuts in ((True, 1), (False, 1), (False, 3)):
+    for overlap, cuts in ((True, 1), (True, 2), (False, 1), (False, 3)):
         options = {"num_layers": 2, "overlap": overlap, "cuts": cuts}
         yield build(
             DualPathSeparator, embedding_head=embedding_head(), **options

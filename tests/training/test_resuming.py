@@ -125,6 +125,7 @@ def test_all_settings_that_differ_are_named(tmp_path):
         "number_of_epochs: 99",
         "output_folder: elsewhere",
         "{recompute: True, model: {recompute: True}}",
+        "{chunk_cuts: 2, model: {cuts: !ref <chunk_cuts>}}",
         "train_dataloader_opts: {num_workers: 0}",
     ],
 )

@@ -203,6 +203,8 @@ class DualPathSeparator(Dual_Path_Model):
                 f"mask_activation is {mask_activation!r}; it may be "
                 + " or ".join(MASK_ACTIVATIONS)
             )
+        if not isinstance(cuts, int) or cuts < 1:
+            raise ValueError(f"cuts is {cuts!r}; it may be 1, 2, ...")
         self.activation = MASK_ACTIVATIONS[mask_activation]()
         self.recompute = recompute
         self.embedding_head = embedding_head
@@ -300,30 +302,33 @@ class DualPathSeparator(Dual_Path_Model):
         over the `cuts`, in training of the first alone.
         """
         cuts = 1 if self.training else self.cuts
-        each = [self.cut_at(xs, cut * self.K // cuts) for cut in range(cuts)]
+        period = self.K // 2 if self.overlap else self.K
+        offsets = [period * cut // cuts for cut in range(cuts)]
+        results = [self.cut_at(xs, offset) for offset in offsets]
         if cuts == 1:
-            return each[0]
-        return [sum(same) / cuts for same in zip(*each, strict=True)]
+            return results[0]
+        return [sum(of_one) / cuts for of_one in zip(*results, strict=True)]
 
     def cut_at(self, xs, offset):
         """What blocks and PReLU make of each of `xs`, [B, L, N], with so many
         frames of zeros before it.
         """
         late = [F.pad(x, (0, 0, offset, 0)) for x in xs] if offset else xs
-        cut = [cut_chunks(x, self.K, self.overlap) for x in late]
+        chunks = [cut_chunks(x, self.K, self.overlap) for x in late]
         groups = {}
-        for index, x in enumerate(cut):
+        for index, x in enumerate(chunks):
             # By the number of chunks, which in an ONNX export is a symbol.
             number = x.shape[2] if len(xs) > 1 else None
             groups.setdefault(number, []).append(index)
         results = [None] * len(xs)
         for indices in groups.values():
-            x = [cut[index] for index in indices]
-            sizes = [len(each) for each in x]
-            x = [torch.cat(x)] if len(x) > 1 else x
+            group = [chunks[index] for index in indices]
+            sizes = [len(each) for each in group]
+            if len(group) > 1:
+                group = [torch.cat(group)]
             for index in indices:
-                cut[index] = None  # what blocks have read is of no use
-            y = self.blocks(x.pop())
+                chunks[index] = None  # nobody holds them while the blocks run
+            y = self.blocks(group.pop())
             y = F.prelu(y, self.prelu.weight)  # one weight for all channels
             parts = y.split(sizes)
             for index, part in zip(indices, parts, strict=True):

@@ -21,7 +21,7 @@ FREE = set(
     train_data valid_data test_data skip_prep speech_folder speech_cache
     pretrained num_workers recompute number_of_epochs total_steps max_minutes
     ckpt_interval_minutes ckpt_interval_steps nonfinite_patience
-    early_stopping_epochs valid_dataloader_opts test_dataloader_opts
+    chunk_cuts early_stopping_epochs valid_dataloader_opts test_dataloader_opts
     scoring_workers mixture_consistency perceptual_scores num_audio kmeans
     speaker_info model_licence model_dtype eval_precision train_logger extra_logger
     checkpointer
@@ -124,7 +124,7 @@ def is_free(key):
     """Whether a run may go on with another value of a key."""
     first, _, rest = key.partition(".")
     if first == "model":
-        return rest.partition(".")[0] == "recompute"
+        return rest.partition(".")[0] in ("recompute", "cuts")
     if first == "dynamic_mixing":
         return rest in ("valid", "test")
     if first == "train_dataloader_opts":
