@@ -60,9 +60,6 @@ def listen(unmixer, dataset):
                 "likeness of the embeddings": likeness,
                 "agreement of the heads": float(agreement.mean()),
                 "decidedness of its masks": decidedness(encoded),
-                "effective number of speakers": unmixer.speaker_score(
-                    mixture, separated.embeddings
-                ),
             }
             for name, value in values.items():
                 found[head].setdefault(name, []).append(value)

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """How many speakers does a mixture have? Ways to tell, compared.
 
-    python benchmarks/speaker_counting.py --model results/mini_1to3/model --speech data/voices
+    python benchmarks/speaker_counting.py --speech READERS
 
 Every way gives features of a mixture, from which logistic regression learns the
 number of speakers on the mixtures of the validation voices. Printed is how many
 mixtures of the test voices, which neither the model nor the regression has
-heard, are then counted right; and the confusion matrix of the way that is used.
+heard, are then counted right; and the confusion matrix of the way that is used
+(`counting.calibrate`). Conditions are set by --mixing, with keys of
+`dynamic_mixing`.
 """
 
 import argparse
@@ -24,13 +26,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dpcl_dprnn.inference import SpeechSeparator
+from dpcl_dprnn.inference.loading import MODEL
 from dpcl_dprnn.mixtures.live_sets import make_dynamic_sets
 from dpcl_dprnn.model.targets import bin_weights
-from dpcl_dprnn.unmixing.counting import (
-    calibrate,
-    count_speakers,
-    effective_speakers,
-)
+from dpcl_dprnn.unmixing.counting import calibrate, count_speakers
 
 RECIPE = pathlib.Path(__file__).parents[1] / "recipes/WSJ0Mix/separation"
 MINI = RECIPE / "hparams" / "mini.yaml"  # how it mixes
@@ -43,10 +42,9 @@ def features_of(embeddings, weights, estimates):
     points, shares = embeddings[active], weights[active] / weights.sum()
     gram = (points * shares[:, None]).T @ points
     values = np.linalg.eigvalsh(gram)[::-1].clip(1e-9)
-    score = effective_speakers(embeddings, weights)
     power = np.sort(np.square(estimates).sum(axis=1))[::-1]
     features = {
-        "effective speakers": [np.log(score)],
+        "effective speakers": [-np.log(np.square(values).sum())],
         "entropy of the eigenvalues": [-(values * np.log(values)).sum()],
         "eigengaps": list(np.log(values[:4] / values[1:5])),
         "eigenvalues": list(np.log(values[:4])),
@@ -69,9 +67,11 @@ def features_of(embeddings, weights, estimates):
 
 
 def listen(separator, dataset):
-    """Features and numbers of speakers of all mixtures of a set."""
+    """Features and numbers of speakers of all mixtures of a set, and the
+    features that are used.
+    """
     unmixer = separator.unmixer
-    rows, counts, scores = [], [], []
+    rows, counts, used = [], [], []
     for index in tqdm.trange(len(dataset)):
         item = dataset[index]
         (separated,) = unmixer.separator.separate_each([item["mixture"]])
@@ -82,8 +82,8 @@ def listen(separator, dataset):
             features_of(embeddings, weights, separated.estimates[0].numpy())
         )
         counts.append(int((item["sources"].abs().sum(dim=0) > 0).sum()))
-        scores.append(effective_speakers(embeddings, weights))
-    return rows, np.array(counts), scores
+        used.append(unmixer.counting_features(item["mixture"], separated))
+    return rows, np.array(counts), used
 
 
 @torch.no_grad()
@@ -93,9 +93,10 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", required=True, help="of up to 3 speakers")
+    add("--model", default=MODEL, help="of up to 3 speakers")
     add("--speech", required=True, help="folder of speakers")
     add("--count", type=int, default=300, help="mixtures a set")
+    add("--mixing", default="{}", help="such as '{snr_db: [8, 40]}'")
     add("--seed", type=int, default=1, help="of the mixtures")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -106,6 +107,7 @@ def main():
         **YAML().load(MINI)["dynamic_mixing"],
         **{"train": 1, "valid": args.count, "test": args.count},
         **{"speakers": [1, 2, 3], "speeds": [100]},
+        **YAML().load(args.mixing),
     }
     with tempfile.TemporaryDirectory() as cache:
         sets = make_dynamic_sets(
@@ -116,15 +118,15 @@ def main():
             seed=args.seed,
         )
         heard = {s: listen(separator, sets[s]) for s in ("valid", "test")}
-    (known, known_counts, known_scores), (rows, counts, scores) = heard.values()
+    (known, known_counts, learnt), (rows, counts, used) = heard.values()
     for name in rows[0]:
         model = make_pipeline(StandardScaler(), LogisticRegression())
         model.fit([row[name] for row in known], known_counts)
         found = model.predict([row[name] for row in rows])
         print(f"{(found == counts).mean():6.1%}  {name}")
-    boundaries = calibrate(known_scores, known_counts, separator.num_spks)
-    found = [count_speakers(score, boundaries)[0] for score in scores]
-    print(f"\nWith the boundaries of `calibrate`, {boundaries}:")
+    weights = calibrate(learnt, known_counts, separator.num_spks)
+    found = [count_speakers(features, weights)[0] for features in used]
+    print(f"\nWith the weights of `calibrate`, {weights}:")
     print(f"{(found == counts).mean():6.1%} right; rows: the truth")
     print(confusion_matrix(counts, found))
 

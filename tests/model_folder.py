@@ -6,6 +6,7 @@ import tempfile
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from ideal import ideal_counting
 
 import train
 from dpcl_dprnn.inference.model_folder import export_model
@@ -19,7 +20,6 @@ SMALL = {
     "num_filters": 32,
     "embedding_size": 4,
 }
-COUNTING = [[1.05, 20.0], [1.5, 20.0], [2.0, 20.0]]
 SCORE = {"mean": 7.0, "std": 1.0, "count": 3}
 
 
@@ -52,7 +52,10 @@ def make_model_folder(
     unmixer = Unmixer.from_hparams(hparams)
     if "kmeans" in unmixer.separator.heads:
         unmixer = dataclasses.replace(
-            unmixer, speaker_counting=COUNTING[: num_spks - 1]
+            unmixer,
+            speaker_counting=ideal_counting(
+                num_spks, "masks" in unmixer.separator.heads
+            ),
         )
     about = {
         "experiment": system,

@@ -337,7 +337,7 @@ def test_a_silent_source_is_no_speaker(tmp_path):
 
 def test_more_speakers_than_it_counts_are_not_counted(tmp_path):
     unmixer = Oracle()
-    unmixer.speaker_counting, unmixer.num_spks = [[1.5, 9.0]], 1
+    unmixer.speaker_counting, unmixer.num_spks = [[0.0]], 1
     results = Evaluation(unmixer, tmp_path, RATE)  # has nothing to count with
     add(results, "a", *utterance(0))
     results.collect()
@@ -348,9 +348,9 @@ def test_more_speakers_than_it_counts_are_not_counted(tmp_path):
 
 def test_counting_is_summed_up(tmp_path):
     unmixer = Oracle()
-    unmixer.speaker_counting = [[1.5, 9.0]]
+    unmixer.speaker_counting = [[0.0]] * 2
     answers = iter([(2, 0.9), (1, 0.6), (2, 0.8)])
-    unmixer.count = lambda mixture, embeddings: next(answers)
+    unmixer.count = lambda mixture, separated: next(answers)
     results = Evaluation(unmixer, tmp_path, RATE)
     for name in "abc":
         add(results, name, *utterance(0))

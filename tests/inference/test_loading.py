@@ -1,6 +1,7 @@
 """Model folders: found, whole, and trusted to build known classes alone."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_models_of_this_recipe_are_let_through(path, tmp_path):
             None,
             2,
             output_gains=[1.0, 2.0],
-            speaker_counting=[[1.5, 9.0]],
+            speaker_counting=[[0.0] * 5] * 2,
             expected_improvement={"masks": [-9.0, 8.0]},
         ),
     )
@@ -256,7 +257,7 @@ def test_a_model_of_the_hub(model_folder, monkeypatch):
         ("output_gains: []", "output_gains: [a, b]", "damaged"),
         ("output_gains: []", "output_gains: [1.0]", "output_gains is [1.0]"),
         ("speaker_counting: [[", "speaker_counting: [[[", "damaged"),
-        ("speaker_counting: [[1.05, 20.0]]", "speaker_counting: [5]", "fit"),
+        ("speaker_counting: [[", "speaker_counting: [5]  # ", "fit"),
         *(
             (
                 "expected_improvement: {}",
@@ -300,6 +301,18 @@ def refuses(folder, old, new, words):
     message = str(caught.value)
     assert "\n" not in message and words in message
     assert message.startswith(str(path))
+
+
+def test_counting_of_an_earlier_version_is_left_out(folder, caplog):
+    """It was a boundary and a slope over another score."""
+    path = folder / "hyperparams.yaml"
+    text = re.sub(
+        r"(speaker_counting: ).*", r"\1[[1.5, 9.0]]", path.read_text()
+    )
+    path.write_text(text)
+    separator = SpeechSeparator.from_hparams(source=folder)
+    assert not separator.counts
+    assert "earlier version, and left out" in caplog.text
 
 
 def test_weights_that_are_not_finite(folder):

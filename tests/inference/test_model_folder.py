@@ -62,7 +62,7 @@ def test_overrides_and_what_was_fitted_are_in_the_hparams():
         Unmixer(
             *(None, 2),
             output_gains=[1 / 3, -2.0],
-            speaker_counting=[[1.5, 20.0]],
+            speaker_counting=[[0.0, 1.5], [20.0, 0.5]],
             best_head="kmeans",
             expected_improvement={"kmeans": [-9.0, 25 / 3]},
         ),
@@ -72,7 +72,7 @@ def test_overrides_and_what_was_fitted_are_in_the_hparams():
     assert plain["kmeans"]["restarts"] == 2
     assert plain["kmeans"]["seed"] == 0  # the rest of it stays
     assert plain["output_gains"] == pytest.approx([1 / 3, -2.0], abs=1e-5)
-    assert plain["speaker_counting"] == [[1.5, 20.0]]
+    assert plain["speaker_counting"] == [[0.0, 1.5], [20.0, 0.5]]
     assert plain["best_head"] == "kmeans"
     line = plain["expected_improvement"]["kmeans"]
     assert line == pytest.approx([-9.0, 25 / 3], abs=1e-4)

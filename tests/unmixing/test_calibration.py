@@ -45,12 +45,10 @@ def test_calibrated_hears_one_two_and_three(monkeypatch):
         return [Separated((sources / scale)[None], torch.zeros(1, 1, 1, 1))]
 
     monkeypatch.setattr(unmixer.separator, "separate_each", separate_each)
-    monkeypatch.setattr(
-        Unmixer, "speaker_score", lambda self, mixture, embeddings: len(heard)
-    )
+    monkeypatch.setattr(Unmixer, "counting_features", lambda *args: len(heard))
     monkeypatch.setattr(
         "dpcl_dprnn.unmixing.calibration.calibrate",
-        lambda scores, counts, most: [scores, counts, most],
+        lambda features, counts, most: [features, counts, most],
     )
     monkeypatch.setattr(
         unmixer.separator, "parameters", lambda: iter([torch.zeros(1)])
@@ -60,8 +58,8 @@ def test_calibrated_hears_one_two_and_three(monkeypatch):
         lambda unmixer, examples: {"judged": (unmixer, list(examples))},
     )
     taught = calibrated(unmixer, Sources(4), limit=2)
-    scores, counts, most = taught["speaker_counting"]
-    assert scores == [1, 2, 3, 4, 5]
+    features, counts, most = taught["speaker_counting"]
+    assert features == [1, 2, 3, 4, 5]
     assert counts == [1, 2, 3, 1, 2] and most == 3
     fitted, examples = taught["judged"]
     assert fitted.output_gains == taught["output_gains"]
@@ -96,26 +94,46 @@ def test_examples_are_spread_over_the_set():
 def test_rare_examples_of_most_speakers_are_looked_for(
     most, counts, monkeypatch
 ):
-    """Of 100, a tenth has three speakers: of the ten that are chosen one or
-    none, so that four or five are heard beside them.
+    """Of 100, a tenth has three speakers: of the ten that are chosen one, so
+    that four are heard beside them where three are the most. Gains are fitted
+    to the chosen ones alone.
     """
 
     class Rare(Sources):
         def __getitem__(self, index):
             return super().__getitem__(0 if index % 10 == 5 else 1)
 
-    unmixer, heard = ideal_unmixer(most), []
+    unmixer, heard, products = ideal_unmixer(most), [], []
     nothing = Separated(torch.zeros(1, most, 400), torch.zeros(1, 1, 1, 1))
     for target, name, value in (
         (unmixer.separator, "separate_each", lambda mixtures: [nothing]),
         (unmixer.separator, "parameters", lambda: iter([torch.zeros(1)])),
-        (Unmixer, "speaker_score", lambda *args: 1.0),
+        (Unmixer, "counting_features", lambda *args: 1.0),
         (calibration, "judge", lambda *args: {}),
-        (calibration, "calibrate", lambda s, counts, m: heard.extend(counts)),
+        (calibration, "calibrate", lambda f, counts, m: heard.extend(counts)),
+        (calibration, "_products", lambda *args: products.append(1) or (0, 0)),
+        (calibration, "fit_gains", lambda *args: np.ones(most)),
     ):
         monkeypatch.setattr(target, name, value)
     calibrated(unmixer, Rare(100), limit=10)
     assert [heard.count(n) for n in range(1, 4)] == counts
+    assert len(products) == 21
+
+
+def test_silent_examples_do_not_count(monkeypatch):
+    """Of the first and third mixture all is silent."""
+
+    class Quiet(Sources):
+        def __getitem__(self, index):
+            item = super().__getitem__(1 - index % 2)
+            return {name: x * (index % 2) for name, x in item.items()}
+
+    counted = []
+    monkeypatch.setattr(
+        calibration, "calibrate", lambda f, counts, m: counted.extend(counts)
+    )
+    calibrated(Unmixer(make_separator(num_spks=3), 3), Quiet(3))
+    assert counted == [1, 2, 3]
 
 
 def test_calibrated_gains_undo_the_scales(monkeypatch):

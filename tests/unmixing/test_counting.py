@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from dpcl_dprnn.unmixing.counting import (
     LEAST,
     calibrate,
     count_speakers,
-    effective_speakers,
+    counting_features,
+    eigenvalues,
 )
 
 
@@ -21,115 +23,126 @@ def planted(count, bins=300, noise=0.0, seed=0, size=20):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_effective_speakers_of_equal_orthogonal_speakers(count):
-    assert effective_speakers(*planted(count)) == pytest.approx(count)
+def test_eigenvalues_are_the_shares_of_the_speakers(count):
+    expected = [1 / count] * count + [0] * (6 - count)
+    got = eigenvalues(*planted(count), leading=6)
+    assert got == pytest.approx(expected, abs=1e-12)
 
 
-def test_effective_speakers_is_the_inverse_mean_squared_cosine():
-    """The explicit N x N form."""
+def test_eigenvalues_are_those_of_the_weighted_affinities():
+    """The explicit N x N form, which has the same ones."""
     embeddings, _ = planted(3, bins=60, noise=0.3)
     weights = np.random.default_rng(1).uniform(0, 1, embeddings.shape[:2])
     v = embeddings.reshape(60, -1)
-    w = weights.ravel() / weights.sum()
-    expected = 1 / (w @ np.square(v @ v.T) @ w)
-    got = effective_speakers(embeddings, weights)
+    root = np.sqrt(weights.ravel() / weights.sum())
+    affinities = root[:, None] * (v @ v.T) * root
+    expected = np.linalg.eigvalsh(affinities)[::-1][:4]
+    got = eigenvalues(embeddings, weights, leading=4)
     assert got == pytest.approx(expected)
 
 
-def test_a_soft_speaker_counts_less():
+def test_a_soft_speaker_has_a_small_eigenvalue():
     embeddings, weights = planted(2)
     first = embeddings[..., 0] > 0.5
-    softer = effective_speakers(embeddings, np.where(first, 1.0, 0.1))
-    share = 0.1 / 1.1
-    assert softer == pytest.approx(1 / (share**2 + (1 - share) ** 2))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_bins_that_fit_nobody_do_not_count_among_the_leading(count):
-    """A third of the bins points anywhere, in 20 dimensions."""
-    embeddings, weights = planted(count)
-    rng = np.random.default_rng(3)
-    stray = rng.standard_normal(embeddings.shape)
-    stray /= np.linalg.norm(stray, axis=-1, keepdims=True)
-    embeddings[rng.random(weights.shape) < 1 / 3] = 0
-    fits = embeddings.any(axis=-1, keepdims=True)
-    embeddings = np.where(fits, embeddings, stray)
-    every = effective_speakers(embeddings, weights)
-    leading = effective_speakers(embeddings, weights, leading=5)
-    assert count < leading < every
-    assert leading - count < 0.5 * (every - count)
+    softer = eigenvalues(embeddings, np.where(first, 1.0, 0.1), leading=2)
+    assert softer == pytest.approx([1 / 1.1, 0.1 / 1.1])
 
 
 def test_inactive_bins_do_not_count():
     embeddings, weights = planted(3)
     weights[embeddings[..., 0] > 0.5] = 0
-    assert effective_speakers(embeddings, weights) == pytest.approx(2)
+    got = eigenvalues(embeddings, weights, leading=3)
+    assert got == pytest.approx([0.5, 0.5, 0], abs=1e-12)
 
 
-def test_silence_has_no_speakers():
+def test_silence_has_no_eigenvalues():
     embeddings, weights = planted(2)
-    score = effective_speakers(embeddings, 0 * weights)
-    assert count_speakers(score, [[1.5, 9.0]]) == (0, 1.0)
+    assert not eigenvalues(embeddings, 0 * weights, leading=3).any()
 
 
-def examples(number=40, spread=0.1, most=3):
-    rng = np.random.default_rng(0)
+def test_features_are_logarithms_of_shares():
+    """Of outputs whatever their scale, the loudest first; a share of nothing
+    is finite.
+    """
+    got = counting_features(np.array([0.5, 0.0]), [30.0, 0.0, 10.0])
+    expected = np.log(np.array([0.5, 0, 0.75, 0.25, 0]) + 1e-3)
+    assert got == pytest.approx(expected)
+    silent = counting_features(np.array([1.0]), [0.0, 0.0])
+    assert np.isfinite(silent).all()
+
+
+def examples(number=40, spread=0.3, most=3, seed=0):
+    """Features of equal speakers, scattered."""
+    rng = np.random.default_rng(seed)
     counts = np.repeat(np.arange(1, most + 1), number)
-    return counts * np.exp(spread * rng.standard_normal(len(counts))), counts
+    rows = [
+        counting_features(np.r_[np.ones(n) / n, np.zeros(most + 1 - n)])
+        for n in counts
+    ]
+    return np.array(rows) + spread * rng.standard_normal(
+        (len(rows), most + 1)
+    ), counts
 
 
-def test_calibrated_boundaries_lie_between_the_speakers():
-    scores, counts = examples()
-    boundaries = calibrate(scores, counts, 3)
-    middles, slopes = np.transpose(boundaries)
-    # Equal spreads of the logarithms: the boundary is at the geometric mean.
-    assert middles == pytest.approx([2**0.5, 6**0.5], rel=0.06)
-    assert (slopes > 0).all()
-    found = [count_speakers(score, boundaries)[0] for score in scores]
+@pytest.mark.parametrize("most", [2, 3, 4])
+def test_what_was_learnt_counts_others(most):
+    weights = calibrate(*examples(most=most), most)
+    assert np.shape(weights) == (most, most + 2)
+    features, counts = examples(most=most, seed=1)
+    found = [count_speakers(each, weights)[0] for each in features]
     assert (found == counts).mean() > 0.95
 
 
-def test_an_uneven_number_of_examples_does_not_move_the_boundary():
-    scores, counts = examples(most=2)
+def test_an_uneven_number_of_examples_does_not_favour_a_number():
+    """One feature: where as many of each are told, its boundary is."""
+    features = np.r_[np.zeros(40), np.ones(40)]
+    features += np.random.default_rng(0).normal(0, 0.3, 80)
+    counts = np.repeat([1, 2], 40)
     few = np.r_[:40, 40 : 40 + LEAST]
-    (even,), (uneven,) = (
-        calibrate(scores, counts, 2),
-        calibrate(scores[few], counts[few], 2),
-    )
-    assert uneven[0] == pytest.approx(even[0], rel=0.1)
+    boundaries = []
+    for kept in (slice(None), few):
+        _, (offset, slope) = calibrate(features[kept, None], counts[kept], 2)
+        boundaries.append(-offset / slope)
+    assert boundaries == pytest.approx([0.5, 0.5], abs=0.15)
+
+
+def noise_of(number, features=3):
+    return np.random.default_rng(0).standard_normal((number, features))
 
 
 @pytest.mark.parametrize(
-    "scores, counts",
+    "features, counts, most",
     [
-        ([], []),
-        ([1.0] * 20, [1] * 20),
-        ([1.0] * 20 + [2.0] * (LEAST - 1), [1] * 20 + [2] * (LEAST - 1)),
-        ([2.0] * 20 + [1.0] * 20, [1] * 20 + [2] * 20),  # the wrong way round
-        ([1.0, 2.0] * 20 + [1.1, 2.1] * 20, [1] * 40 + [2] * 40),
+        ([], [], 2),
+        (np.ones((20, 1)), [1] * 20, 2),
+        (np.ones((20, 1)), [1] * 20, 1),
+        (
+            np.r_[np.ones((20, 1)), np.zeros((LEAST - 1, 1))],
+            [1] * 20 + [2] * (LEAST - 1),
+            2,
+        ),
+        # So many features tell the examples apart, and no others.
+        (noise_of(32, features=40), [1, 2] * 16, 2),
     ],
-    ids=["none", "one kind", "too few", "wrong way round", "not told apart"],
+    ids=["none", "one kind", "one at most", "too few", "not told apart"],
 )
-def test_nothing_is_learnt_from_unfit_examples(scores, counts):
-    assert calibrate(scores, counts, 2) == []
+def test_nothing_is_learnt_from_unfit_examples(features, counts, most):
+    assert calibrate(features, counts, most) == []
 
 
-def test_boundaries_that_cross_are_refused():
-    scores = [1.0] * 9 + [4.0] * 9 + [3.0] * 9 + [3.9] * 9
-    counts = [1] * 9 + [2] * 18 + [3] * 9
-    middles = [pair[0] for pair in calibrate(scores, counts, 3)]
-    assert middles == sorted(middles)
+def test_examples_of_more_speakers_than_can_be_told_are_left_out():
+    features, counts = examples(most=3)
+    two = counts < 3
+    assert calibrate(features, counts, 2) == calibrate(
+        features[two], counts[two], 2
+    )
 
 
-@pytest.mark.parametrize("score", [1e-9, 0.5, 1.0, 2.0, 3.3, 20.0, 1e9])
-def test_confidence_is_a_probability(score):
-    boundaries = [[1.5, 40.0], [2.5, 2.0], [3.5, 900.0]]
-    count, confidence = count_speakers(score, boundaries)
-    assert 1 <= count <= 4
-    assert 1 / 4 <= confidence <= 1
-
-
-def test_confidence_at_a_boundary_is_a_half():
-    count, confidence = count_speakers(1.5, [[1.5, 20.0], [9.0, 20.0]])
-    assert count in (1, 2)
-    assert confidence == pytest.approx(0.5)
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e3])
+def test_confidence_is_the_probability_of_the_number(scale):
+    weights = scale * noise_of(4, features=6)
+    features = noise_of(1, features=5)[0]
+    chances = softmax(weights @ np.r_[1, features])
+    count, confidence = count_speakers(features, weights.tolist())
+    assert chances[count - 1] == chances.max()
+    assert confidence == pytest.approx(chances.max())

@@ -118,7 +118,7 @@ class Evaluation:
         counted = ("", "")
         countable = len(sources) <= self.unmixer.num_spks
         if self.unmixer.speaker_counting and countable:
-            counted = self.unmixer.count(mixture, separated.embeddings)
+            counted = self.unmixer.count(mixture, separated)
         mixture = mixture.cpu()
         ideal = ideal_voices(mixture, sources, self.sample_rate).numpy()
         mixture, sources = mixture.numpy(), sources.numpy()

@@ -5,6 +5,7 @@ of known classes are let through.
 """
 
 import contextlib
+import logging
 import pathlib
 import re
 import tempfile
@@ -20,6 +21,8 @@ from ..common.errors import UserError, first_line
 from ..common.moved import with_new_names
 from ..model.separator import Separator
 from .model_folder import FITTED, NEEDED
+
+logger = logging.getLogger(__name__)
 
 # What comes with the package: a model, and a recording to try it on
 PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained"
@@ -143,21 +146,28 @@ def _check_values(hparams, path):
     """Refuse values whose failure, later on, would not name them."""
     count = hparams["num_spks"]
     gains = hparams.get("output_gains") or []
-    boundaries = hparams.get("speaker_counting") or []
+    counting = hparams.get("speaker_counting") or []
+    if np.shape(counting) == (count - 1, 2):
+        logger.warning(
+            "%s: how to count speakers is of an earlier version, and left out; "
+            "train.py --test_only of its run fits it anew.",
+            path,
+        )
+        counting = hparams["speaker_counting"] = []
     lines = hparams.get("expected_improvement", {})
     fits = {
         "num_spks": isinstance(count, int) and count > 0,
         "sample_rate": isinstance(hparams["sample_rate"], int)
         and hparams["sample_rate"] > 0,
         "output_gains": np.shape(gains) in ((0,), (count,)),
-        "speaker_counting": np.shape(boundaries) in ((0,), (count - 1, 2)),
+        "speaker_counting": not counting or np.shape(counting)[:-1] == (count,),
         "kmeans": isinstance(hparams.get("kmeans", {}), dict),
         "best_head": hparams.get("best_head", "") in ("", "masks", "kmeans"),
         "expected_improvement": isinstance(lines, dict)
         and all(np.shape(line) == (2,) for line in lines.values())
         and np.isfinite(np.array([*lines.values()], float)).all(),
     }
-    np.isfinite(gains), np.isfinite(boundaries)  # fail if they are no numbers
+    np.isfinite(gains), np.isfinite(counting)  # fail if they are no numbers
     for key, fit in fits.items():
         if not fit:
             raise UserError(

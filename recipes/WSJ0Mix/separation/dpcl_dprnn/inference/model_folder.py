@@ -39,10 +39,9 @@ FITTED = (
 )
 ENDING = """
 # Fitted to the validation data: the scale of the outputs; how to count
-# speakers: for 1, 2, ... the score that is the boundary to one more, and the
-# slope of the log-odds; the head that separated better; and for each head the
-# slope and intercept of the SI-SNRi that is to be expected, in dB, over the
-# cosine of the voices' mean embeddings
+# speakers: for 1, 2, ... the offset and the weights of its logit; the head that
+# separated better; and for each head the slope and intercept of the SI-SNRi
+# that is to be expected, in dB, over the cosine of the voices' mean embeddings
 output_gains: {output_gains}
 speaker_counting: {speaker_counting}
 best_head: "{best_head}"
@@ -225,7 +224,7 @@ def _blocks(text, tree):
 
 def model_card(about, counting=(), head="masks"):
     """The text of README.md, with the metadata that the Hub reads."""
-    counts = f"1 to {len(counting) + 1}" if counting else "no"
+    counts = f"1 to {len(counting)}" if counting else "no"
     data = [about.get(key) or "" for key in ("data_folder", "speech_folder")]
     folders = ", ".join(data).split(", ")
     names = [pathlib.Path(each).name for each in folders if each]

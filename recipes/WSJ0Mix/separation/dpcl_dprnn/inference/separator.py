@@ -400,9 +400,7 @@ class SpeechSeparator(Pretrained):
         for piece in recording.pieces(starts.tolist(), length):
             mixture = self._whole([piece], recording.rate, length)
             (separated,) = self.unmixer.separator.separate_each([mixture])
-            count, confidence = self.unmixer.count(
-                mixture, separated.embeddings
-            )
+            count, confidence = self.unmixer.count(mixture, separated)
             if count:
                 found.append((count, confidence))
         if not found:

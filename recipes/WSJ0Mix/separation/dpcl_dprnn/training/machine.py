@@ -92,7 +92,7 @@ def count_costs(brain, batch, samples, window):
 
     Everything runs on tensors that have shapes and no numbers (PyTorch's
     `FakeTensorMode`), in fp32. Of memory all tensors are counted, and what LSTMs
-    keep of a step. Of multiply-adds those of convolutions, matrix products and
+    keep of a step, or take while they separate. Of multiply-adds those of convolutions, matrix products and
     LSTMs.
 
     Arguments
@@ -257,8 +257,8 @@ def _kept(x, y):
 
 def _scratch(x, y):
     """Bytes that an LSTM's direction takes while it runs, not in training, by
-    oneDNN 3.12: as measured, within 4 %, where sequences are several. Shapes as
-    in `_kept`.
+    oneDNN 3.12: as measured, within 4 %, with two sequences or more at a time.
+    Shapes as in `_kept`.
     """
     steps, batch, size = x.shape
     hidden = y.shape[-1]

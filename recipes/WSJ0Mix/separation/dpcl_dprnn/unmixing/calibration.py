@@ -14,7 +14,7 @@ from .gains import TINY, fit_gains
 
 
 @torch.no_grad()
-def calibrated(unmixer, dataset, limit=64):
+def calibrated(unmixer, dataset, limit=100):
     """Fit what training leaves open, on examples.
 
     That is the scale of the mask head's outputs; where there is an embedding
@@ -42,7 +42,7 @@ def calibrated(unmixer, dataset, limit=64):
     has_masks, has_embeddings = (
         name in unmixer.separator.heads for name in ("masks", "kmeans")
     )
-    products, scores, counts = [], [], []
+    products, features, counts = [], [], []
     # Spread over the set, which may be sorted by speakers or their number.
     chosen = np.linspace(0, len(dataset) - 1, min(limit, len(dataset)))
     most = unmixer.num_spks
@@ -57,16 +57,17 @@ def calibrated(unmixer, dataset, limit=64):
             if has_masks and not further:
                 products.append(_products(mixture, separated.estimates[0]))
             if has_embeddings:
-                score = unmixer.speaker_score(mixture, separated.embeddings)
-                scores.append(score)
-                counts.append(count)
+                found = unmixer.counting_features(mixture, separated)
+                if found is not None:
+                    features.append(found)
+                    counts.append(count)
     gains = []
     if products:
         gram, product = (sum(each) for each in zip(*products, strict=True))
         gains = fit_gains(gram, product).tolist()
     fitted = {
         "output_gains": gains,
-        "speaker_counting": calibrate(scores, counts, most),
+        "speaker_counting": calibrate(features, counts, most),
     }
     unmixer = dataclasses.replace(unmixer, **fitted)
     examples = _examples(dataset, chosen, device)
@@ -91,7 +92,7 @@ def _examples_to_count(dataset, chosen, device, most):
         missing -= len(sources) == most
         yield whole, sources, False
     rest = np.setdiff1d(np.arange(len(dataset)), chosen.astype(int))
-    rest = rest[:: 1 + len(rest) // 1000]  # there may be none in all the set
+    rest = np.random.default_rng(0).permutation(rest)[:1000]
     examples = _examples(dataset, rest, device)
     while missing > 0 and (example := next(examples, None)) is not None:
         whole, sources = example

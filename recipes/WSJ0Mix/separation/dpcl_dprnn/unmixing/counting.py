@@ -1,26 +1,24 @@
-"""How many speakers are there? Counted from the embeddings of a mixture."""
+"""How many speakers are there? Told by the embeddings of a mixture, and by how
+loud the outputs of the mask head are.
+"""
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-LEAST = 8  # examples on either side that a boundary is fitted to
+LEAST = 8  # examples of a number of speakers to learn from
 RELIABLE = 0.85  # of the examples have to be told right
+FLOOR = 1e-3  # of shares: what is 30 dB below the rest is nothing
 
 
-def effective_speakers(embeddings, weights, leading=None):
-    """How many speakers the embeddings speak of, as a real number.
+def eigenvalues(embeddings, weights, leading):
+    """The largest eigenvalues of V'WV, with the weights W summing to 1.
 
-    1 / ||V'WV||^2, with the weights W summing to 1: the inverse of the mean
-    squared cosine between the embeddings of any two bins. Deep clustering
-    trains these cosines to be 1 within a speaker and 0 between speakers
-    (Hershey et al., arXiv 1508.04306, eq. 1), so that it is C for C equally
-    loud speakers and embeddings as they should be.
-
-    ||V'WV||^2 is the sum of the squares of the eigenvalues of V'WV, which add up
-    to 1. A speaker has a large one each; of bins that nobody's embedding fits
-    there are many small ones, which make it more speakers than there are. They
-    are left out where only the `leading` ones count, as shares of their sum.
+    They sum to 1 over all. Deep clustering trains the embeddings of a speaker
+    to be one and those of two to be orthogonal (Hershey et al., arXiv
+    1508.04306, eq. 1): as they should be, each speaker has an eigenvalue, his
+    share of the weights, and the others are 0.
 
     Arguments
     ---------
@@ -28,41 +26,56 @@ def effective_speakers(embeddings, weights, leading=None):
         Of unit norm over D.
     weights : numpy.ndarray, [L, F]
         Non-negative; 0 for inactive bins.
-    leading : int, optional
-        How many eigenvalues count; all by default.
+    leading : int
+        How many, at most D.
 
     Returns
     -------
-    float, from 1 to D or `leading`; 0 where no bin is active
+    numpy.ndarray, [leading], falling; all 0 where no bin is active
 
     Example
     -------
     >>> embeddings = np.eye(3)[[[0, 1, 2, 2]]]
-    >>> round(effective_speakers(embeddings, np.ones((1, 4))), 3)
-    2.667
+    >>> eigenvalues(embeddings, np.ones((1, 4)), 2)
+    array([0.5 , 0.25])
     """
     active = weights > 0
     if not active.any():
-        return 0.0
+        return np.zeros(leading)
     points = embeddings[active].astype(np.float64)  # [active bins, D]
     shares = weights[active] / weights[active].sum(dtype=np.float64)
     gram = (points * shares[:, None]).T @ points
-    if leading is None:
-        return float(1 / np.square(gram).sum())
-    values = np.linalg.eigvalsh(gram)[-leading:]
-    return float(values.sum() ** 2 / np.square(values).sum())
+    return np.linalg.eigvalsh(gram)[::-1][:leading]
 
 
-def calibrate(scores, counts, most):
-    """Learn from examples where one number of speakers ends.
-
-    For each number n below `most`, logistic regression of "more than n" on
-    the logarithm of the score.
+def counting_features(values, powers=()):
+    """What the number of speakers is told by.
 
     Arguments
     ---------
-    scores : sequence of float
-        Of `effective_speakers`.
+    values : numpy.ndarray, [number of eigenvalues]
+        Of `eigenvalues`.
+    powers : sequence of float
+        Of the outputs of the mask head, if there is one.
+
+    Returns
+    -------
+    numpy.ndarray, [number of eigenvalues + outputs]
+        Logarithms of the eigenvalues, and of the outputs' shares, loudest
+        first.
+    """
+    powers = np.sort(np.asarray(powers, float))[::-1]
+    shares = powers / max(powers.sum(), np.finfo(float).tiny)
+    return np.log(np.append(np.clip(values, 0, None), shares) + FLOOR)
+
+
+def calibrate(features, counts, most):
+    """Learn to count from examples, by logistic regression.
+
+    Arguments
+    ---------
+    features : sequence of numpy.ndarray
+        Of `counting_features`.
     counts : sequence of int
         The numbers of speakers that there were.
     most : int
@@ -70,62 +83,57 @@ def calibrate(scores, counts, most):
 
     Returns
     -------
-    list of [float, float]
-        For each n the score of the boundary between n and n + 1, and the
-        slope of the log-odds over the logarithm of the score. Empty where
-        some number has fewer than 8 examples, or less than 85 % of them (the
-        mean over the numbers) are then told right: guesses help nobody.
+    list of list of float, [most, 1 + number of features]
+        For each number of speakers the offset of its logit and the weights of
+        the features. Empty where some number has fewer than 8 examples, or
+        less than 85 % (the mean over the numbers) are told right by weights
+        that are learnt from other examples: guesses help nobody.
     """
-    scores, counts = np.log(np.maximum(scores, 1e-3)), np.asarray(counts)
-    boundaries = []
-    for n in range(1, most):
-        # The neighbours decide, each as likely; the slope is kept finite.
-        near = (counts == n) | (counts == n + 1)
-        more = counts[near] > n
-        if min(more.sum(), (~more).sum()) < LEAST:
-            return []
-        model = LogisticRegression(C=100.0, class_weight="balanced")
-        model.fit(scores[near, None], more)
-        slope = float(model.coef_[0, 0])
-        if slope <= 0:  # the embeddings do not tell
-            return []
-        middle = -float(model.intercept_[0]) / slope
-        boundaries.append([float(np.exp(middle)), slope])
-    found = np.array([count_speakers(s, boundaries)[0] for s in np.exp(scores)])
-    right = [
-        (found[counts == n] == n).mean() for n in range(1, len(boundaries) + 2)
-    ]
-    return boundaries if np.mean(right) >= RELIABLE else []
+    counts = np.asarray(counts, int)
+    numbers = np.arange(1, most + 1)
+    kept = np.isin(counts, numbers)
+    if most < 2 or min((counts == n).sum() for n in numbers) < LEAST:
+        return []
+    features, counts = np.array(features)[kept], counts[kept]
+    # Small weights: examples may be few, and conditions others in use.
+    model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
+    folds = StratifiedKFold(4, shuffle=True, random_state=0)
+    found = cross_val_predict(model, features, counts, cv=folds)
+    right = [(found[counts == n] == n).mean() for n in numbers]
+    if np.mean(right) < RELIABLE:
+        return []
+    model.fit(features, counts)
+    rows = np.column_stack([model.intercept_, model.coef_])
+    if most == 2:  # the logit of two, that of one being 0
+        rows = np.vstack([np.zeros_like(rows), rows])
+    return rows.tolist()
 
 
-def count_speakers(score, boundaries):
+def count_speakers(features, weights):
     """The most likely number of speakers.
 
     Arguments
     ---------
-    score : float
-        Of `effective_speakers`.
-    boundaries : list of [float, float]
+    features : numpy.ndarray
+        Of `counting_features`.
+    weights : list of list of float
         Of `calibrate`.
 
     Returns
     -------
     count : int
-        From 1 to the number of boundaries + 1; 0 for silence.
+        From 1 to the number of rows.
     confidence : float
         Its probability, from 0 to 1.
 
     Example
     -------
-    >>> count, confidence = count_speakers(2.0, [[1.5, 9.0], [2.5, 9.0]])
-    >>> count, round(confidence, 2)
-    (2, 0.81)
+    >>> features = counting_features([0.5, 0.5, 0.0])
+    >>> count, confidence = count_speakers(features, [[0, 0, 0, 0], [7, 0, 2, 0]])
+    >>> count, round(confidence, 3)
+    (2, 0.996)
     """
-    if not score:
-        return 0, 1.0
-    more = [  # the chance of more than n, which cannot rise with n
-        expit(slope * np.log(score / middle)) for middle, slope in boundaries
-    ]
-    chances = -np.diff(np.minimum.accumulate([1.0, *more, 0.0]))
+    weights = np.asarray(weights, float)
+    chances = softmax(weights[:, 0] + weights[:, 1:] @ features)
     best = int(chances.argmax())
     return best + 1, float(chances[best])

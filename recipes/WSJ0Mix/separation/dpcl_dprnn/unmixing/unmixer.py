@@ -11,7 +11,7 @@ import torch
 
 from ..common.errors import UserError
 from ..model.targets import bin_weights
-from .counting import count_speakers, effective_speakers
+from .counting import count_speakers, counting_features, eigenvalues
 from .expectation import Expectation
 from .gains import loudest, make_consistent, to_scale
 from .grouping import group_alike, voice_embeddings
@@ -48,8 +48,8 @@ class Unmixer:
         Of the outputs of the mask head, whose scale SI-SNR leaves free; empty
         to fit them to each mixture.
     speaker_counting : list
-        Boundaries of `counting.calibrate`; empty where the number of speakers
-        is always given.
+        Weights of `counting.calibrate`; empty where the number of speakers is
+        always given.
     best_head : str
         The head that is taken where none is asked for; "": the first.
     expected_improvement : dict
@@ -167,7 +167,7 @@ class Unmixer:
         """
         confidence = None
         if n_spks == "auto":
-            n_spks, confidence = self.count(mixture, separated.embeddings)
+            n_spks, confidence = self.count(mixture, separated)
         if n_spks == 0:  # silence
             return Unmixed(mixture.new_zeros(0, len(mixture)), confidence)
         pieces = self.pieces(mixture, separated, n_spks, head)
@@ -237,21 +237,29 @@ class Unmixer:
         return expectation
 
     @torch.no_grad()
-    def count(self, mixture, embeddings):
+    def count(self, mixture, separated):
         """The number of speakers and a confidence, see `count_speakers`."""
-        score = self.speaker_score(mixture, embeddings)
-        count, confidence = count_speakers(score, self.speaker_counting)
-        return min(count, self.num_spks), confidence
+        features = self.counting_features(mixture, separated)
+        if features is None:  # silence
+            return 0, 1.0
+        return count_speakers(features, self.speaker_counting)
 
     @torch.no_grad()
-    def speaker_score(self, mixture, embeddings):
-        """`counting.effective_speakers` of a mixture [T], by two eigenvalues
-        more than there may be speakers.
+    def counting_features(self, mixture, separated):
+        """`counting.counting_features` of a mixture [T] and what the separator
+        made of it, with an eigenvalue more than there may be speakers; None of
+        silence.
         """
         encoded = self.separator.grid_encoder(mixture[None])
         weights = bin_weights(encoded, self.threshold_db)
-        return effective_speakers(
-            embeddings[0].float().cpu().numpy(),
+        values = eigenvalues(
+            separated.embeddings[0].float().cpu().numpy(),
             weights[0].cpu().numpy(),
-            leading=self.num_spks + 2,
+            leading=self.num_spks + 1,
         )
+        if not values.any():
+            return None
+        powers = ()
+        if separated.estimates is not None:
+            powers = separated.estimates[0].square().sum(dim=-1).cpu().numpy()
+        return counting_features(values, powers)
