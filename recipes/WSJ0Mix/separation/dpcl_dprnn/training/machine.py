@@ -92,8 +92,8 @@ def count_costs(brain, batch, samples, window):
 
     Everything runs on tensors that have shapes and no numbers (PyTorch's
     `FakeTensorMode`), in fp32. Of memory all tensors are counted, and what LSTMs
-    keep of a step, or take while they separate. Of multiply-adds those of convolutions, matrix products and
-    LSTMs.
+    keep of a step, or take while they separate. Of multiply-adds those of
+    convolutions, matrix products and LSTMs.
 
     Arguments
     ---------
